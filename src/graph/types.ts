@@ -1,0 +1,40 @@
+import type { ModelSpec } from '../model/types.ts';
+
+/** Weights by Hugging Face name, widened to f32, [out, in] row-major. */
+export type WeightReader = (name: string) => Promise<Float32Array>;
+
+/** One runnable program. */
+export interface GraphSession {
+  readonly backend: 'native' | 'wasm';
+  run(feeds: Record<string, GraphTensor>): Promise<Record<string, GraphTensor>>;
+  close(): Promise<void>;
+}
+export interface GraphTensor {
+  type: 'f32' | 'i64' | 'bool';
+  dims: readonly number[];
+  data: Float32Array | BigInt64Array | Uint8Array;
+}
+
+/** A causal language model that computes; made by `loadLanguageModel(spec, weights, options)`. */
+export interface LanguageModel {
+  readonly spec: ModelSpec;
+  /** Where it computes: said once to the user when it is not 'native'. */
+  readonly backend: 'native' | 'wasm';
+  /** ids [batch, length] -> negative log-likelihood in nats of ids[b][t + 1] given ids[b][..t], [batch, length - 1]. Loss inside the graph. */
+  losses(ids: Int32Array, batch: number, length: number): Promise<Float32Array>;
+  /** ids [batch, length] -> logits [batch, length, vocab]. */
+  logits(ids: Int32Array, batch: number, length: number): Promise<Float32Array>;
+  /** As `logits`, and the hidden states: 'embed' (input of layer 0), '0'.. (output of layer N), 'final' (after the last norm), [batch, length, hidden]. */
+  hidden(ids: Int32Array, batch: number, length: number): Promise<{ logits: Float32Array; states: Map<string, Float32Array> }>;
+  /** A decoder with a KV cache, empty at first. */
+  decoder(batch?: number): Promise<Decoder>;
+  close(): Promise<void>;
+}
+
+export interface Decoder {
+  /** Tokens held so far. */
+  readonly length: number;
+  /** Appends ids [batch, n] and gives the logits of all of them, [batch, n, vocab]. */
+  step(ids: Int32Array): Promise<Float32Array>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,97 @@
+/**
+ * The form in which a quantized model passes from a method to a container and back. It says what every code means without
+ * saying how the codes are packed; packing belongs to format/.
+ */
+import type { Tensor } from '../tensor/tensor.ts';
+
+/** How a scale, zero point or minimum is stored. */
+export type Stored = 'f32' | 'f16' | 'bf16' | 'e4m3' | 'e8m0' | { bits: number };
+
+/** Who shares a value: a rectangle of rows x cols (0 = all), a run of the flattened matrix, or lists of columns (activation order). */
+export type Sharing = { rows: number; cols: number } | { flat: number } | { groupOf: Int32Array };
+
+/**
+ * Scales, zeros or minima, recursive: K-quants hold 6-bit codes under an f16, NVFP4 e4m3 under f32.
+ * `values` are the effective values (parents multiplied in), row-major over the sharing grid of the tile.
+ */
+export interface Levels {
+  values: Float32Array;
+  stored: Stored;
+  per: Sharing;
+  /** Codes under `parent`: values[i] = (map ? map[codes[i]] : codes[i]) * parent + offset. */
+  codes?: Int16Array;
+  map?: Float32Array;
+  offset?: number;
+  parent?: Levels;
+}
+
+/** What one code means. Codes are stored unsigned: for a signed integer grid code 0 is -2^(bits-1). */
+export type Grid =
+  | { kind: 'integer'; bits: number; signed: boolean }
+  | { kind: 'minifloat'; format: string }
+  | { kind: 'codebook'; values: Float32Array; dim: number; per: Sharing }
+  /** Bytes of a block type as its container stores them; `codes` are those bytes. */
+  | { kind: 'opaque'; type: string };
+
+/** In which dtype and order values are computed, where containers differ. */
+export interface Arithmetic {
+  compute: 'f32' | 'f16' | 'bf16' | 'f64';
+  divide: 'divide' | 'reciprocal';
+  rounding: 'halfEven' | 'halfAway' | 'trunc';
+  /** Codes are computed with the scale before or after it is cast to its stored dtype. */
+  scale: 'beforeCast' | 'afterCast';
+}
+
+/** Rows [from, to) of one matrix [out, in], independent of any file format. An expert is a matrix of its own, `name#e`. */
+export interface QuantizedTile {
+  name: string;
+  shape: readonly [rows: number, cols: number];
+  from: number;
+  to: number;
+  grid: Grid;
+  /** [to - from, cols / dim], one a cell; for an opaque grid the encoded bytes [to - from, rowBytes]. */
+  codes: Uint8Array | Uint16Array;
+  /** Absent for an opaque grid only. */
+  scale?: Levels;
+  /** [cols], SINQ. */
+  columnScale?: Float32Array;
+  /** integer and float: x = s (c - z); minimum: x = s c + m. */
+  zero?: { kind: 'integer' | 'float' | 'minimum'; levels: Levels };
+  sparse?: { row: Int32Array; col: Int32Array; value: Float32Array; stored: Stored };
+  columns?: { index: Int32Array; value: Float32Array; stored: Stored };
+  lowRank?: { a: Float32Array; b: Float32Array };
+  arithmetic?: Arithmetic;
+}
+
+/** How a linear layer's input is quantized at run time. */
+export interface ActivationScheme {
+  bits: number;
+  symmetric: boolean;
+  dynamic: boolean;
+  per: 'tensor' | 'token' | 'channel' | { group: number };
+}
+
+export interface KvScheme {
+  key: { bits: number; per: 'token' | 'channel' };
+  value: { bits: number; per: 'token' | 'channel' };
+}
+
+/** A function-preserving rewrite that was folded into the weights (AWQ, SmoothQuant, rotations). */
+export interface Rewrite {
+  kind: string;
+  [parameter: string]: unknown;
+}
+
+export interface QuantizedLinear {
+  weight: AsyncIterable<QuantizedTile>;
+  bias?: Tensor;
+  input?: ActivationScheme;
+}
+
+export interface QuantizedModel {
+  linears: Map<string, QuantizedLinear>;
+  /** Tensors that stay as they are. */
+  kept: Map<string, Tensor>;
+  kv?: KvScheme[];
+  rewrites: Rewrite[];
+}
