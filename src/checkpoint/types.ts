@@ -24,7 +24,8 @@ export type JsonObject = { [key: string]: Json };
 /** GGUF metadata keeps its types: a u32 and an i32 of equal value are different bytes. */
 export type GgufScalarType = 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'f32' | 'bool' | 'string' | 'u64' | 'i64' | 'f64';
 export type GgufValue =
-  | { type: 'string'; value: string }
+  /** `bytes` only where the string is not valid UTF-8; then `value` holds it decoded with replacement characters. */
+  | { type: 'string'; value: string; bytes?: Uint8Array }
   | { type: 'bool'; value: boolean }
   | { type: 'u64' | 'i64'; value: number | bigint }
   | { type: 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'f32' | 'f64'; value: number }

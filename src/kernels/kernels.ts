@@ -9,7 +9,7 @@
 import { LimitError } from '../errors.ts';
 import { wasm } from './generated/wasm.ts';
 
-type Exports = WebAssembly.Exports & { memory: WebAssembly.Memory; __heap_base: WebAssembly.Global };
+type Exports = WebAssembly.Exports & { memory: WebAssembly.Memory; heap_base(): number };
 type KernelFunction = (...args: number[]) => number;
 
 let compiled: Promise<WebAssembly.Module> | undefined;
@@ -34,7 +34,7 @@ export class Kernels {
 
   constructor(exports: Exports) {
     this.#exports = exports;
-    this.#base = align(exports.__heap_base.value as number);
+    this.#base = align(exports.heap_base());
     this.#top = this.#base;
   }
 
@@ -86,6 +86,7 @@ export class Kernels {
   }
 }
 
+/** Not by bits: those of JavaScript are signed, and addresses reach past 2^31. */
 function align(at: number): number {
-  return (at + 15) & ~15;
+  return Math.ceil(at / 16) * 16;
 }

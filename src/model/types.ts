@@ -39,7 +39,9 @@ export type RopeScaling =
       betaSlow: number;
       attentionFactor?: number;
       truncate: boolean;
-    };
+    }
+  /** Frequencies are divided by the values of a tensor [dims / 2]: 'rope_freqs.weight' of a GGUF file. */
+  | { kind: 'tensor'; name: string };
 
 export interface Rope {
   /** Dimensions of a head that are rotated; pairs are halves (i, i + dims/2). */

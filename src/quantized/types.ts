@@ -40,6 +40,8 @@ export interface Arithmetic {
   rounding: 'halfEven' | 'halfAway' | 'trunc';
   /** Codes are computed with the scale before or after it is cast to its stored dtype. */
   scale: 'beforeCast' | 'afterCast';
+  /** Where an integer zero point is added: round(x / s) + z (default) or round(x / s + z); they differ at ties and in 16 bits. */
+  zero?: 'afterRounding' | 'beforeRounding';
 }
 
 /** Rows [from, to) of one matrix [out, in], independent of any file format. An expert is a matrix of its own, `name#e`. */
@@ -55,7 +57,7 @@ export interface QuantizedTile {
   scale?: Levels;
   /** [cols], SINQ. */
   columnScale?: Float32Array;
-  /** integer and float: x = s (c - z); minimum: x = s c + m. */
+  /** integer and float: x = s (c - z); minimum: x = s c + m; c is the grid's value, so a signed grid has signed zero points. */
   zero?: { kind: 'integer' | 'float' | 'minimum'; levels: Levels };
   sparse?: { row: Int32Array; col: Int32Array; value: Float32Array; stored: Stored };
   columns?: { index: Int32Array; value: Float32Array; stored: Stored };

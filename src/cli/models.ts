@@ -1,0 +1,38 @@
+import { basename, dirname, resolve } from 'node:path';
+import { open, type Model } from '../format/index.ts';
+import { diskStore, type Store } from '../io/index.ts';
+import { openCheckpoint } from '../checkpoint/index.ts';
+import { defaultModel, defaultText } from '#run/embedded';
+import { readImportance } from '../run/index.ts';
+import { readText } from './options.ts';
+
+/** Opens MODEL; `default` is the embedded model. */
+export async function openModel(name: string): Promise<Model> {
+  return open(name === 'default' ? defaultModel : name);
+}
+
+/** Context of a text evaluation: 256 for the default model, else 2048 or the model's limit. */
+export function defaultContext(name: string, model: Model): number {
+  return name === 'default' ? 256 : Math.min(2048, model.spec?.context ?? 2048);
+}
+
+/** The text to evaluate on; without a file the built-in one. */
+export function evaluationText(file?: string): string {
+  return readText(file ?? defaultText);
+}
+
+export async function importanceOf(file: string | undefined, model: Model): Promise<ReadonlyMap<string, Float32Array>> {
+  if (file === undefined) return new Map();
+  const checkpoint = await openCheckpoint(file);
+  try {
+    return await readImportance(checkpoint, model);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** The folder an output lies in, and its name there. */
+export function placeOf(output: string): { store: Store; name: string } {
+  const path = resolve(output);
+  return { store: diskStore(dirname(path)), name: basename(path) };
+}

@@ -1,0 +1,116 @@
+/** Options that several commands have, and their parsing. */
+import { availableParallelism } from 'node:os';
+import { readFileSync } from 'node:fs';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { FileError, RecipeError } from '../errors.ts';
+import type { QuantizeOptions } from '../recipe/index.ts';
+import type { Common } from './terminal.ts';
+
+export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^-?\d+$/.test(text) || value < least || value > most) {
+      throw new InvalidArgumentError(`must be a whole number of at least ${least}${most < Number.MAX_SAFE_INTEGER ? ` and at most ${most}` : ''}.`);
+    }
+    return value;
+  };
+}
+
+export function number(least: number, most = Number.POSITIVE_INFINITY): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === '' || Number.isNaN(value) || value < least || value > most) {
+      throw new InvalidArgumentError(`must be a number of at least ${least}${Number.isFinite(most) ? ` and at most ${most}` : ''}.`);
+    }
+    return value;
+  };
+}
+
+const units: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40 };
+
+/** '3MB', '1.5GiB', '4000': MB = 10^6, MiB = 2^20 bytes. */
+export function size(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
+  const unit = units[match?.[2]?.toUpperCase() ?? '?'];
+  if (!match || unit === undefined || Number(match[1]) === 0) throw new InvalidArgumentError('must be a size such as 3MB or 1.5GiB.');
+  return Math.floor(Number(match[1]) * unit);
+}
+
+export function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+export function withCommon(command: Command): Command {
+  return command
+    .option('--json', 'one JSON document on stdout and nothing else there')
+    .option('--quiet', 'no progress on stderr')
+    .option('--debug', 'show the stack of an error')
+    .option('--threads <n>', 'workers; the result does not depend on it (default: all cores)', integer(1, 256));
+}
+
+export function threadsOf({ threads }: Common): number {
+  return threads ?? availableParallelism();
+}
+
+/** The options of cli.md's list that say what is quantized how. */
+export function withQuantization(command: Command): Command {
+  return command
+    .option('--recipe <file>', 'a recipe; options override it')
+    .option('--method <name>', 'rtn', undefined)
+    .option('--bits <b>', 'bits of an integer grid (4)', integer(1, 8))
+    .option('--group <n>', 'consecutive inputs that share a scale; -1 = the whole row (128)', integer(-1))
+    .option('--symmetric', 'no zero point')
+    .option('--asymmetric', 'with a zero point')
+    .option('--range <name>', 'absmax, absmax-narrow, absmax-full, absmax-half, minmax, percentile, mse')
+    .option('--type <name>', 'a GGUF file type (q4_k_m) or a tensor type (q6_k)')
+    .option('--to <container>', 'gguf, fewbits or safetensors (default: by the extension of OUT)')
+    .option('--pure', 'one tensor type for all matrices')
+    .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
+    .option('--stats <file>', "an importance matrix (llama.cpp's imatrix as .gguf)")
+    .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
+    .addOption(new Option('--encoder <name>', 'how ggml blocks are searched').choices(['exact']));
+}
+
+export interface QuantizationFlags extends Common {
+  recipe?: string;
+  method?: string;
+  bits?: number;
+  group?: number;
+  symmetric?: boolean;
+  asymmetric?: boolean;
+  range?: string;
+  type?: string;
+  to?: string;
+  pure?: boolean;
+  keep?: string[];
+  stats?: string;
+  maxShardSize?: number;
+  encoder?: string;
+}
+
+export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
+  if (flags.symmetric && flags.asymmetric) throw new RecipeError('--symmetric and --asymmetric exclude each other');
+  const { recipe, method, bits, group, range, type, to, pure, keep, encoder } = flags;
+  const symmetric = flags.symmetric ? true : flags.asymmetric ? false : undefined;
+  const given = { method, bits, group, range, type, to, pure, keep, encoder, symmetric, ...(recipe !== undefined && { recipe: readJson(recipe) }) };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as QuantizeOptions;
+}
+
+/** @throws FileError when the file cannot be read, RecipeError when it is not JSON. */
+export function readJson(path: string): unknown {
+  const text = readText(path);
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new RecipeError({ what: 'not JSON', where: path });
+  }
+}
+
+/** @throws FileError when the file cannot be read. */
+export function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new FileError({ what: 'cannot read the file', where: path, value: (error as NodeJS.ErrnoException).code, next: 'check the path' });
+  }
+}

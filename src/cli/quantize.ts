@@ -1,0 +1,118 @@
+import { Command, Option } from 'commander';
+import { RecipeError } from '../errors.ts';
+import { type Comparison, compare } from '../evaluate/index.ts';
+import { type Model, open } from '../format/index.ts';
+import type { Plan } from '../recipe/index.ts';
+import { languageModel, type Report, type RunOptions, run, worstTensors } from '../run/index.ts';
+import { defaultContext, evaluationText, openModel, placeOf } from './models.ts';
+import { number, threadsOf, withCommon, withQuantization } from './options.ts';
+import { type PlanFlags, planFor } from './plan.ts';
+import { bytesText, CheckFailed, interruptSignal, printResult, ProgressLine, secondsText, small, table } from './terminal.ts';
+
+interface QuantizeFlags extends PlanFlags {
+  output: string;
+  verify: 'full' | 'none';
+  evaluate?: string;
+  maxKl?: number;
+  force?: boolean;
+  restart?: boolean;
+  resume?: boolean;
+}
+
+export function quantizeCommand(): Command {
+  return withQuantization(withCommon(new Command('quantize')))
+    .description('plan, run, verify what was written, report')
+    .argument('<model>')
+    .requiredOption('-o, --output <out>', 'the file or folder to write')
+    .addOption(new Option('--verify <how>', 'read back and check what was written').choices(['full', 'none']).default('full'))
+    .option('--evaluate <file>', 'perplexity and KL against the source on this text')
+    .option('--max-kl <x>', 'fail (exit code 1) when the mean KL is above this', number(0))
+    .option('--force', 'replace an output that exists')
+    .option('--resume', 'continue an unfinished output (what happens anyway)')
+    .option('--restart', 'throw an unfinished output away')
+    .action(async (name: string, flags: QuantizeFlags) => {
+      const model = await openModel(name);
+      try {
+        await quantize(name, model, flags);
+      } finally {
+        await model.close();
+      }
+    });
+}
+
+async function quantize(name: string, model: Model, flags: QuantizeFlags): Promise<void> {
+  if (flags.maxKl !== undefined && flags.evaluate === undefined) {
+    throw new RecipeError({ what: '--max-kl needs a text to measure on', where: '--max-kl', next: 'add --evaluate FILE' });
+  }
+  const text = flags.evaluate === undefined ? undefined : evaluationText(flags.evaluate);
+  const planned = await planFor(model, flags);
+  const report = await runWithProgress(planned, flags);
+  const evaluation = text === undefined ? undefined : await evaluateOutput(name, model, flags, text);
+  const document = { ...report, ...(evaluation && { evaluation: evaluation.models[0], reference: evaluation.reference }) };
+  printResult(flags, document, () => reportText(report, evaluation));
+  const kl = evaluation?.models[0]?.kl.mean;
+  if (flags.maxKl !== undefined && kl !== undefined && !(kl <= flags.maxKl)) {
+    throw new CheckFailed(`the mean KL is ${small(kl)}, above the limit of ${flags.maxKl}`);
+  }
+}
+
+export interface RunFlags {
+  output: string;
+  threads?: number;
+  quiet?: boolean;
+  verify?: 'full' | 'none';
+  force?: boolean;
+  restart?: boolean;
+}
+
+/** Runs a plan with a progress line on stderr. */
+export async function runWithProgress(planned: Plan, flags: RunFlags): Promise<Report> {
+  const progress = new ProgressLine(flags);
+  for (const warning of planned.warnings) progress.say(`warning: ${warning}`);
+  const options: RunOptions = {
+    threads: threadsOf(flags),
+    verify: flags.verify ?? 'full',
+    force: flags.force ?? false,
+    restart: flags.restart ?? false,
+    signal: interruptSignal(),
+    onProgress: (at) =>
+      progress.update(
+        `[${at.tensors}/${at.tensorCount}] ${at.name}  ${bytesText(at.bytesPerSecond)}/s of f32, ${secondsText(at.secondsLeft)} left, ${bytesText(process.resourceUsage().maxRSS * 1024)} peak`,
+      ),
+  };
+  try {
+    const report = await run(planned, placeOf(flags.output).store, options);
+    return { ...report, output: flags.output };
+  } finally {
+    progress.clear();
+  }
+}
+
+async function evaluateOutput(name: string, model: Model, flags: QuantizeFlags, text: string): Promise<Comparison> {
+  const written = await open(flags.output);
+  const threads = threadsOf(flags);
+  const [reference, quantized] = await Promise.all([languageModel(model, { threads }), languageModel(written, { threads })]);
+  try {
+    const context = flags.context ?? defaultContext(name, model);
+    return await compare(reference, [quantized], await model.tokenizer(), text, { context });
+  } finally {
+    await Promise.all([reference.close(), quantized.close(), written.close()]);
+  }
+}
+
+function reportText(report: Report, evaluation?: Comparison): string {
+  const worst = worstTensors(report, 5);
+  const measured = evaluation?.models[0];
+  return [
+    `${report.output}: ${bytesText(report.bytes)} (${report.bytes} bytes), ${report.bitsPerWeight.toFixed(3)} bits per weight, ${secondsText(report.seconds)}, ${bytesText(report.peakMemory)} peak memory`,
+    report.verified ? `verified: ${report.tensors.length} tensors read back, finite and where they belong` : 'not verified (--verify none)',
+    ...(measured
+      ? [
+          `perplexity ${measured.perplexity.toFixed(4)} (source ${evaluation!.reference.perplexity.toFixed(4)}), KL ${small(measured.kl.mean)}, same top token ${(100 * measured.sameTop).toFixed(2)} %`,
+        ]
+      : []),
+    ...(worst.length
+      ? ['', 'tensors that lost most:', table(['tensor', 'scheme', 'SQNR dB', 'cosine', 'max error'], worst.map((t) => [t.name, t.scheme, t.sqnr!.toFixed(2), t.cosine.toFixed(6), small(t.maxError)]), [2, 3, 4])]
+      : []),
+  ].join('\n');
+}

@@ -1,0 +1,86 @@
+/**
+ * The container `fewbits`: a quantized model field by field in safetensors, so that every recipe can be stored, read and
+ * evaluated. docs/format-fewbits.md describes the bytes.
+ */
+import type { JsonObject } from '../../checkpoint/types.ts';
+import { type Scheme, schemeLabel } from '../../quantize/scheme.ts';
+import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
+import { asMatrix } from '../../tensor/tensor.ts';
+import { layoutFolder, type Unplaced } from '../folder.ts';
+import { fieldSizes, packTile, tileFormOf } from '../tile-fields.ts';
+import type { Container, LayoutRequest, LevelForm, TileForm, WeightTensor } from '../types.ts';
+import { type Described, METADATA_KEY } from './descriptor.ts';
+
+export const fewbits: Container = {
+  name: 'fewbits',
+  output: 'either',
+  extensions: ['.safetensors'],
+  convention:
+    'symmetric: absmax-half, s = absmax / (2^(b-1) - 1/2), codes -2^(b-1) .. 2^(b-1) - 1; asymmetric: minmax; scales f16',
+  refuses: () => undefined,
+  async layout(request) {
+    const described = new Map<string, Described>();
+    const tensors = request.schemes.map(({ tensor, scheme }) => describe(tensor, scheme, described));
+    return layoutFolder(request, {
+      tensors,
+      metadata: (names) => metadata(request, new Map([...described].filter(([name]) => names.has(name)))),
+      config: { quantization_config: { quant_method: 'fewbits', version: 1 } },
+      files: [{ name: 'recipe.json', text: JSON.stringify(request.recipe, null, 2) }],
+    });
+  },
+  pack: packTile,
+  runtimes: () => ['fewbits'],
+};
+
+function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, Described>): Unplaced {
+  const { name, shape } = tensor;
+  const { rows, cols } = asMatrix(shape);
+  const common = { name, source: name, role: tensor.role, shape, from: tensor.stored, rowMultiple: headRows(tensor) };
+  if (scheme.kind === 'integer') {
+    const tile = tileFormOf(scheme);
+    described.set(name, { shape: [...shape], form: 'tile', tile });
+    const sizes = fieldSizes(tile, cols);
+    const entries = Object.entries(sizes).map(([key, size]) => ({
+      key,
+      head: fieldHead(`${name}.${key}`, key, tile, rows, size),
+      ...size,
+    }));
+    return { tensor: { ...common, scheme, label: schemeLabel(scheme), tile }, entries };
+  }
+  const type = scheme.kind === 'storage' ? scheme.type : keptType(tensor);
+  const kept: Scheme = { kind: 'storage', type };
+  const rowBytes = storageBytes(type, cols);
+  const one = { ...common, scheme: kept, label: type };
+  if (storage[type].block === 1) return { tensor: one, entries: [{ key: 'data', head: { name, type, shape }, rowBytes }] };
+  described.set(name, { shape: [...shape], form: 'blocks', type });
+  const head = { name: `${name}.blocks`, type: 'u8' as const, shape: [rows, rowBytes] };
+  return { tensor: one, entries: [{ key: 'data', head, rowBytes }] };
+}
+
+/** What a tensor that stays is stored as; one that is quantized in another container's way is widened. */
+export function keptType(tensor: WeightTensor): StorageType {
+  const { stored } = tensor;
+  return stored.form === 'storage' ? stored.type : 'f32';
+}
+
+/** Rows move within a head when the order of the rows changes: a tile holds whole heads. */
+export function headRows({ stored }: WeightTensor): number {
+  return stored.order ? stored.rows / stored.order.heads : 1;
+}
+
+const floatTypes = { f32: 'f32', f16: 'f16', bf16: 'bf16' } as const;
+
+function fieldHead(name: string, key: string, tile: TileForm, rows: number, size: { rowBytes: number; whole?: number }) {
+  const level: LevelForm | undefined = key === 'scale' ? tile.scale : key === 'zero' ? tile.zero : undefined;
+  const type = level && typeof level.stored === 'string' ? floatTypes[level.stored] : ('u8' as const);
+  const perRow = (size.whole ?? size.rowBytes) / storage[type].bytes;
+  return { name, type, shape: [size.whole === undefined ? rows : 1, perRow] };
+}
+
+function metadata(request: LayoutRequest, described: ReadonlyMap<string, Described>): ReadonlyMap<string, string> {
+  const document = { version: 1, ...request.provenance, tensors: Object.fromEntries(described) };
+  return new Map([
+    ['format', 'pt'],
+    [METADATA_KEY, JSON.stringify(document satisfies object as unknown as JsonObject)],
+  ]);
+}

@@ -1,0 +1,173 @@
+/**
+ * What stands between a tensor and its bytes in a container.
+ *
+ * Reading: a container resolves each tensor into a `StoredTensor`: which byte ranges hold it and how rows are decoded. It is
+ * plain data, so that a worker can decode rows by itself.
+ * Writing: a container lays its files out from the schemes alone (`layout`), so that every byte range is known before the first
+ * byte is written and any worker can write any rows at any time.
+ */
+import type { Checkpoint, GgufMetadata, JsonObject, Sidecar } from '../checkpoint/types.ts';
+import type { ByteSource, SourceHandle } from '../io/types.ts';
+import type { ModelSpec, Role } from '../model/types.ts';
+import type { Scheme } from '../quantize/scheme.ts';
+import type { Grid, QuantizedTile } from '../quantized/types.ts';
+import type { StorageType } from '../tensor/storage.ts';
+import type { Tokenizer } from '../tokenizer/types.ts';
+
+/** A run of equal rows in a file: row r lies at offset + r * rowBytes. */
+export interface Field {
+  handle: SourceHandle;
+  offset: number;
+  rowBytes: number;
+  /** The field is not made of rows: these bytes belong to the whole tensor (a scale per tensor). */
+  whole?: number;
+}
+
+/** How the codes and levels of a quantized tensor lie in fields (`codes`, `scale`, `zero`), packed densely, low bits first. */
+export interface TileForm {
+  grid: Exclude<Grid, { kind: 'opaque' }>;
+  scale: LevelForm;
+  zero?: LevelForm & { kind: 'integer' | 'float' | 'minimum' };
+}
+
+export interface LevelForm {
+  stored: 'f32' | 'f16' | 'bf16' | { bits: number };
+  /** Columns that share a value; 0 = the whole row. `wholeTensor`: one value for all rows. */
+  group: number;
+  wholeTensor?: boolean;
+}
+
+/** A tensor as a container holds it, [rows, cols]; every dimension but the last counts as rows. */
+export type StoredTensor = { rows: number; cols: number; order?: RowOrder } & (
+  | { form: 'storage'; type: StorageType; data: Field }
+  | { form: 'tile'; tile: TileForm; fields: Record<string, Field> }
+  | { form: 'values'; values: Float32Array }
+);
+
+/**
+ * llama-family GGUF files hold the rows of q and k interleaved: file row h*d + 2i + j is canonical row h*d + j*d/2 + i
+ * (d = rows / heads; convert_hf_to_gguf.py `permute`). `interleave` goes from canonical to GGUF, `deinterleave` back.
+ */
+export interface RowOrder {
+  heads: number;
+  way: 'interleave' | 'deinterleave';
+}
+
+/** One tensor of a model, whatever holds it. */
+export interface WeightTensor {
+  /** Canonical: the Hugging Face name where the architecture is known, else the name in the file. */
+  readonly name: string;
+  /** The name in the file it was read from. */
+  readonly fileName: string;
+  /** The name llama.cpp gives it, where the architecture is known. */
+  readonly gguf?: string;
+  /** Heads whose rows GGUF interleaves (q and k of llama-family models). */
+  readonly permute?: number;
+  readonly role: Role;
+  readonly layer?: number;
+  readonly shape: readonly number[];
+  /** In canonical row order. */
+  readonly stored: StoredTensor;
+  /** Short name of how it is stored: 'bf16', 'q4_k', 'int4 g128'. */
+  readonly type: string;
+  readonly bytes: number;
+}
+
+/** A checkpoint that is understood: architecture, roles, how every tensor is decoded. */
+export interface Model {
+  /** As the user named it. */
+  readonly name: string;
+  readonly container: ContainerName | 'huggingface' | 'safetensors';
+  readonly checkpoint: Checkpoint;
+  /** Absent for a bag of tensors. */
+  readonly spec?: ModelSpec;
+  readonly tensors: readonly WeightTensor[];
+  /** For sources that are not a folder (GGUF): the configuration and files a folder made from them needs. */
+  readonly folderFiles?: { config: JsonObject; texts: { name: string; text: string }[] };
+  /** What could not be understood and is said once. */
+  readonly warnings: readonly string[];
+  /** @throws ModelError when the model has no tokenizer. */
+  tokenizer(): Promise<Tokenizer>;
+  close(): Promise<void>;
+}
+
+export type ContainerName = 'gguf' | 'fewbits' | 'safetensors';
+
+/** One tensor of the output: what it becomes and where its rows go. */
+export interface PlacedTensor {
+  /** The name in the output. */
+  name: string;
+  /** Canonical name, for recipes and reports. */
+  source: string;
+  role: Role;
+  shape: readonly number[];
+  /** Where the values come from, rows in the order of the output. */
+  from: StoredTensor;
+  scheme: Scheme;
+  /** Short name of the scheme: 'q4_k', 'int4 g128 sym'. */
+  label: string;
+  /** Field key ('data', 'codes', 'scale', 'zero') -> output file, offset of row 0, bytes a row. `whole`: bytes of the whole tensor. */
+  fields: Record<string, { file: number; offset: number; rowBytes: number; whole?: number }>;
+  /** How the output is decoded again; handles are filled in by the run. */
+  tile?: TileForm;
+  bytes: number;
+  /** Tiles hold a multiple of this many rows. */
+  rowMultiple: number;
+}
+
+export interface OutputFile {
+  name: string;
+  size: number;
+  /** Bytes that are known before any tensor is: headers, metadata, constant tensors, padding is zero. */
+  known: readonly { offset: number; bytes: Uint8Array }[];
+  /** Copied as it is: tokenizer, chat template. */
+  copy?: ByteSource;
+}
+
+export interface Layout {
+  files: OutputFile[];
+  tensors: PlacedTensor[];
+  warnings: string[];
+}
+
+export interface LayoutRequest {
+  model: Model;
+  /** The scheme of each tensor of the model, in the model's order. */
+  schemes: readonly { tensor: WeightTensor; scheme: Scheme }[];
+  /** The GGUF file type the recipe names, if any. */
+  fileType?: string;
+  /** Name of the output without its folder: 'model.gguf', 'quantized/'. */
+  output: string;
+  outputKind: 'file' | 'folder';
+  maxShardSize?: number;
+  /** Written into the output; undefined where the output must equal a plain conversion. */
+  provenance?: Provenance;
+  recipe: JsonObject;
+}
+
+/** What made a file: the same inputs give the same bytes, so neither time nor path nor platform is in it. */
+export interface Provenance {
+  version: string;
+  /** Fingerprint of the source's headers and sizes. */
+  source: string;
+  recipe: JsonObject;
+}
+
+/** One container: a folder of this floor and a row of registry.ts. */
+export interface Container {
+  readonly name: ContainerName;
+  readonly output: 'file' | 'folder' | 'either';
+  readonly extensions: readonly string[];
+  /** What the container does by custom, printed by plan. */
+  readonly convention: string;
+  /** Why the container cannot hold the scheme; undefined when it can. */
+  refuses(scheme: Scheme, shape: readonly number[]): string | undefined;
+  layout(request: LayoutRequest): Promise<Layout>;
+  /** Packs a tile into the rows of its fields. */
+  pack(tile: QuantizedTile, form: TileForm): Record<string, Uint8Array>;
+  /** Runtimes that load the output, and why others do not. */
+  runtimes(layout: Layout): string[];
+}
+
+/** Metadata that travels from a GGUF source to a GGUF output. */
+export type { GgufMetadata, Sidecar };

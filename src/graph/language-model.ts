@@ -1,0 +1,222 @@
+/**
+ * A causal language model that computes. Sessions are made when first needed: scoring sessions (losses, logits, hidden states)
+ * read one shared copy of the weights at run time; the decoder, which computes one position at a time, has them as constants.
+ */
+import { loadRuntime } from '#graph/runtime';
+import { ModelError } from '../errors.ts';
+import { modelTensors } from '../model/index.ts';
+import type { ModelSpec } from '../model/types.ts';
+import { KeyValueCache } from './cache.ts';
+import { buildModel, lossPieces, type ModelOptions } from './model.ts';
+import type { Backend, LoadedRuntime, RuntimeOptions } from './onnx-runtime.ts';
+import { bindWeights } from './passes.ts';
+import { positionFeeds } from './positions.ts';
+import { createSessionWith } from './session.ts';
+import type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';
+
+const programs = {
+  losses: { outputs: ['loss'] },
+  logits: { outputs: ['logits'] },
+  hidden: { outputs: ['logits', 'hidden'] },
+  decoder: { outputs: ['logits'], cache: true },
+} as const satisfies Record<string, ModelOptions>;
+
+type Program = keyof typeof programs;
+
+/** Batches are run in pieces whose largest tensor (logits or attention scores) stays below this. */
+const largestTensorBytes = 256 * 2 ** 20;
+
+/** Made by `loadLanguageModel`; `reason` says why it does not run natively. */
+export interface LoadedLanguageModel extends LanguageModel {
+  readonly reason?: string;
+}
+
+/**
+ * @param weights f32 [out, in] by Hugging Face name; read when first needed, once for scoring and once for decoding.
+ * @throws ModelError when the weights do not fit the spec or the runtime cannot be loaded.
+ */
+export async function loadLanguageModel(
+  spec: ModelSpec,
+  weights: WeightReader,
+  options: RuntimeOptions = {},
+): Promise<LoadedLanguageModel> {
+  const runtime = await loadRuntime(options);
+  const { scaling } = spec.rope;
+  const factors = scaling.kind === 'tensor' ? await weights(scaling.name) : undefined;
+  return new OnnxLanguageModel(spec, weights, runtime, options, factors);
+}
+
+class OnnxLanguageModel implements LoadedLanguageModel {
+  readonly spec: ModelSpec;
+  readonly backend: Backend;
+  readonly reason?: string;
+  readonly #reader: WeightReader;
+  readonly #runtime: LoadedRuntime;
+  readonly #options: RuntimeOptions;
+  readonly #factors: Float32Array | undefined;
+  readonly #sessions = new Map<Program, Promise<GraphSession>>();
+  #weights: Promise<Record<string, GraphTensor>> | undefined;
+  #closed = false;
+
+  constructor(
+    spec: ModelSpec,
+    reader: WeightReader,
+    runtime: LoadedRuntime,
+    options: RuntimeOptions,
+    factors: Float32Array | undefined,
+  ) {
+    this.spec = spec;
+    this.backend = runtime.backend;
+    if (runtime.reason !== undefined) this.reason = runtime.reason;
+    this.#reader = reader;
+    this.#runtime = runtime;
+    this.#options = options;
+    this.#factors = factors;
+  }
+
+  async losses(ids: Int32Array, batch: number, length: number): Promise<Float32Array> {
+    if (length < 2) throw new ModelError({ what: 'a loss needs at least two tokens in a row', value: length });
+    const { loss } = await this.#score('losses', ids, batch, length);
+    return loss!;
+  }
+
+  async logits(ids: Int32Array, batch: number, length: number): Promise<Float32Array> {
+    const { logits } = await this.#score('logits', ids, batch, length);
+    return logits!;
+  }
+
+  async hidden(ids: Int32Array, batch: number, length: number) {
+    const { logits, ...hidden } = await this.#score('hidden', ids, batch, length);
+    const states = new Map(Object.entries(hidden).map(([name, state]) => [name.slice('hidden.'.length), state]));
+    return { logits: logits!, states };
+  }
+
+  async decoder(batch = 1): Promise<Decoder> {
+    const session = await this.#session('decoder');
+    return new CachedDecoder(this.spec, session, batch, this.#factors);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const sessions = await Promise.allSettled(this.#sessions.values());
+    this.#sessions.clear();
+    this.#weights = undefined;
+    for (const session of sessions) if (session.status === 'fulfilled') await session.value.close();
+  }
+
+  /** Runs ids [batch, length] in pieces of whole sequences and joins the outputs. */
+  async #score(program: Program, ids: Int32Array, batch: number, length: number): Promise<Record<string, Float32Array>> {
+    checkIds(this.spec, ids, batch, length);
+    const session = await this.#session(program);
+    this.#weights ??= readWeights(this.spec, this.#reader);
+    const fixed = { ...(await this.#weights), ...positionFeeds(this.spec, 0, length, this.#factors) };
+
+    const { vocab, heads } = this.spec;
+    const width = program === 'losses' ? vocab / lossPieces(vocab) : vocab;
+    const sequenceBytes = 4 * length * Math.max(width, heads * length);
+    const step = Math.max(1, Math.floor(largestTensorBytes / sequenceBytes));
+    const joined: Record<string, Float32Array> = {};
+    for (let from = 0; from < batch; from += step) {
+      const to = Math.min(from + step, batch);
+      const piece = ids.subarray(from * length, to * length);
+      const outputs = await session.run({ ...fixed, ids: idTensor(piece, to - from) });
+      for (const [name, { data }] of Object.entries(outputs)) {
+        const values = data as Float32Array;
+        if (step >= batch) joined[name] = values;
+        else {
+          const sequence = values.length / (to - from);
+          joined[name] ??= new Float32Array(batch * sequence);
+          joined[name].set(values, from * sequence);
+        }
+      }
+    }
+    return joined;
+  }
+
+  #session(program: Program): Promise<GraphSession> {
+    if (this.#closed) throw new ModelError('a language model was used after it was closed');
+    const known = this.#sessions.get(program) ?? this.#open(program);
+    this.#sessions.set(program, known);
+    return known;
+  }
+
+  async #open(program: Program): Promise<GraphSession> {
+    const graph = buildModel(this.spec, programs[program]);
+    const bound = program === 'decoder' ? await bindWeights(graph, this.#reader) : graph;
+    return createSessionWith(this.#runtime, bound, this.#options);
+  }
+}
+
+/**
+ * Decodes with a cache of keys and values. Rows equal those of the full pass, except under dynamic rope: there the frequencies
+ * of a full pass depend on its length, and cached keys keep those of the step that made them.
+ */
+class CachedDecoder implements Decoder {
+  readonly #spec: ModelSpec;
+  readonly #session: GraphSession;
+  readonly #batch: number;
+  readonly #factors: Float32Array | undefined;
+  readonly #cache: KeyValueCache;
+
+  constructor(spec: ModelSpec, session: GraphSession, batch: number, factors: Float32Array | undefined) {
+    this.#spec = spec;
+    this.#session = session;
+    this.#batch = batch;
+    this.#factors = factors;
+    this.#cache = new KeyValueCache(spec, batch);
+  }
+
+  get length(): number {
+    return this.#cache.length;
+  }
+
+  async step(ids: Int32Array): Promise<Float32Array> {
+    const positions = ids.length / this.#batch;
+    checkIds(this.#spec, ids, this.#batch, positions);
+    const outputs = await this.#session.run({
+      ids: idTensor(ids, this.#batch),
+      ...positionFeeds(this.#spec, this.length, positions, this.#factors),
+      ...this.#cache.feeds(),
+    });
+    this.#cache.append(outputs, positions);
+    return outputs['logits']!.data as Float32Array;
+  }
+
+  /** The session belongs to the model, which other decoders share. */
+  async close(): Promise<void> {}
+}
+
+async function readWeights(spec: ModelSpec, reader: WeightReader): Promise<Record<string, GraphTensor>> {
+  const weights: Record<string, GraphTensor> = {};
+  for (const { name, shape, role } of modelTensors(spec)) {
+    if (role === 'rope') continue;
+    const data = await reader(name);
+    const values = shape.reduce((n, d) => n * d, 1);
+    if (data.length !== values)
+      throw new ModelError({ what: 'a weight has the wrong number of values', where: name, value: data.length, limit: values });
+    weights[name] = { type: 'f32', dims: shape, data };
+  }
+  return weights;
+}
+
+function idTensor(ids: Int32Array, batch: number): GraphTensor {
+  return { type: 'i64', dims: [batch, ids.length / batch], data: BigInt64Array.from(ids, BigInt) };
+}
+
+function checkIds({ vocab }: ModelSpec, ids: Int32Array, batch: number, length: number): void {
+  const whole = (n: number) => Number.isInteger(n) && n > 0;
+  if (!whole(batch) || !whole(length) || ids.length !== batch * length)
+    throw new ModelError({
+      what: 'token ids do not fill [batch, length]',
+      value: `${ids.length} ids`,
+      limit: `[${batch}, ${length}]`,
+    });
+  const wrong = ids.find((id) => id < 0 || id >= vocab);
+  if (wrong !== undefined)
+    throw new ModelError({
+      what: 'a token id is outside the vocabulary',
+      value: wrong,
+      limit: vocab - 1,
+      next: 'use the tokenizer of this model',
+    });
+}

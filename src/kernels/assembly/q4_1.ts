@@ -1,0 +1,67 @@
+// Q4_1: f16 scale and minimum, 16 bytes of nibbles; x = scale * code + minimum. See ref/q4_1.ref.ts.
+import {
+  BLOCK, biasUnlessOverflow, highNibbles, inverseOrZero, joinNibbles, lowNibbles, storeAffine16, sumOfSquares,
+} from './blocks';
+import { offsetCodes16, quadMin, quadStep } from './affine';
+import { halfOf, loadHalfSplat } from './half';
+import { fitMin, fitScale } from './k_common';
+import { codesOfLane, searchAffine } from './weighted';
+
+const SIZE: usize = 20;
+// f32x4 of four blocks, read back one lane at a time.
+const minima: usize = memory.data(16, 16);
+const inverses: usize = memory.data(16, 16);
+const biases: usize = memory.data(16, 16);
+const halfScales: usize = memory.data(16, 16);
+const halfMinima: usize = memory.data(16, 16);
+
+export function encode_q4_1(x: usize, out: usize, rows: i32, cols: i32, weights: usize): void {
+  const blocks = (<usize>rows * <usize>cols) >> 5;
+  if (weights) {
+    for (const end = x + blocks * BLOCK; x < end; x += <usize>cols << 2) out = encodeRow(x, out, cols, weights);
+    return;
+  }
+  for (let i: usize = 0; i < blocks; i += 4) {
+    const minimum = quadMin(x, i, blocks - 1);
+    const scale = quadStep(x, i, blocks - 1, minimum, 15);
+    v128.store(minima, minimum);
+    v128.store(inverses, inverseOrZero(scale));
+    v128.store(biases, biasUnlessOverflow(0.5, scale));
+    v128.store(halfScales, halfOf(scale));
+    v128.store(halfMinima, halfOf(minimum));
+    const end = min(i + 4, blocks);
+    for (let b = i, lane: usize = 0; b < end; b++, lane += 4, out += SIZE) {
+      const from = x + b * BLOCK, low = v128.load32_splat(minima + lane);
+      const inverse = v128.load32_splat(inverses + lane), bias = v128.load32_splat(biases + lane);
+      store<u16>(out, load<u16>(halfScales + lane));
+      store<u16>(out, load<u16>(halfMinima + lane), 2);
+      v128.store(out + 4, joinNibbles(offsetCodes16(from, low, inverse, bias, 15), offsetCodes16(from + 64, low, inverse, bias, 15)));
+    }
+  }
+}
+
+/** One row under an importance matrix; returns where the next one starts. */
+function encodeRow(x: usize, out: usize, cols: i32, weights: usize): usize {
+  const sigma2 = sumOfSquares(x, cols) / <f32>cols;
+  const blocks = <usize>cols >> 5;
+  for (let i: usize = 0; i < blocks; i += 4) {
+    searchAffine(x, i, blocks - 1, weights, sigma2, 15);
+    v128.store(halfScales, halfOf(v128.load(fitScale)));
+    v128.store(halfMinima, halfOf(f32x4.neg(v128.load(fitMin))));
+    const lanes = min(4, blocks - i);
+    for (let lane: usize = 0; lane < lanes; lane++, out += SIZE) {
+      store<u16>(out, load<u16>(halfScales + 4 * lane));
+      store<u16>(out, load<u16>(halfMinima + 4 * lane), 2);
+      v128.store(out + 4, joinNibbles(codesOfLane(lane, 0), codesOfLane(lane, 16)));
+    }
+  }
+  return out;
+}
+
+export function decode_q4_1(blocks: usize, out: usize, n: i32): void {
+  for (const end = out + (<usize>n << 2); out < end; blocks += SIZE, out += BLOCK) {
+    const scale = loadHalfSplat(blocks), minimum = loadHalfSplat(blocks + 2);
+    storeAffine16(out, lowNibbles(v128.load(blocks + 4)), scale, minimum);
+    storeAffine16(out + 64, highNibbles(v128.load(blocks + 4)), scale, minimum);
+  }
+}

@@ -1,0 +1,64 @@
+/** Encoding and decoding of whole matrices that lie in JavaScript memory: in through the arena, call the kernel, out again. */
+import { FormatError, RecipeError } from '../errors.ts';
+import { type StorageType, storage, storageBytes } from '../tensor/storage.ts';
+import { blockTypes } from './encoders.ts';
+import type { Kernels } from './kernels.ts';
+
+/**
+ * x: [rows, cols] finite values, weights: [cols] (importance, not negative, not all zero). Returns the blocks of all rows.
+ * Throws RecipeError where the shape does not fit the type or the type has no encoder.
+ */
+export function encodeRows(
+  kernels: Kernels,
+  type: StorageType,
+  x: Float32Array,
+  cols: number,
+  weights?: Float32Array,
+): Uint8Array {
+  const known = Object.hasOwn(blockTypes, type) ? blockTypes[type] : undefined;
+  if (!known) throw new RecipeError({ what: 'this storage type cannot be encoded', value: type });
+  const { block } = storage[type];
+  if (!(cols > 0) || cols % block) {
+    throw new RecipeError({ what: `rows of ${type} are cut into blocks of ${block}`, value: cols, next: 'choose another type' });
+  }
+  if (x.length % cols) throw new RecipeError({ what: 'values do not fill whole rows', value: x.length, limit: cols });
+  if (weights && weights.length !== cols) {
+    throw new RecipeError({ what: 'the importance matrix has another width', value: weights.length, limit: cols });
+  }
+  if (!weights && known.imatrix === 'required') {
+    throw new RecipeError({ what: `${type} needs an importance matrix`, next: 'collect one, or choose another type' });
+  }
+
+  const bytes = storageBytes(type, x.length);
+  const mark = kernels.mark();
+  try {
+    const [from, to, importance] = [kernels.alloc(x.byteLength), kernels.alloc(bytes), kernels.alloc(weights ? cols * 4 : 0)];
+    kernels.f32(from, x.length).set(x);
+    if (weights) kernels.f32(importance, cols).set(weights);
+    kernels.call(`encode_${type}`, from, to, x.length / cols, cols, weights ? importance : 0);
+    return kernels.bytes(to, bytes).slice();
+  } finally {
+    kernels.reset(mark);
+  }
+}
+
+/** bytes: blocks of n values. Throws FormatError where the bytes do not hold n values, RecipeError for an unknown type. */
+export function decodeRows(kernels: Kernels, type: StorageType, bytes: Uint8Array, n: number): Float32Array {
+  if (!kernels.has(`decode_${type}`)) throw new RecipeError({ what: 'this storage type cannot be decoded', value: type });
+  const needed = storageBytes(type, n);
+  if (!Number.isInteger(needed) || needed < 0 || n % storage[type].block) {
+    throw new FormatError({ what: `${n} values are no whole number of ${type} blocks`, limit: storage[type].block });
+  }
+  if (bytes.length < needed)
+    throw new FormatError({ what: `too few bytes for ${n} ${type}`, value: bytes.length, limit: needed });
+
+  const mark = kernels.mark();
+  try {
+    const [from, to] = [kernels.alloc(needed), kernels.alloc(n * 4)];
+    kernels.bytes(from, needed).set(bytes.subarray(0, needed));
+    kernels.call(`decode_${type}`, from, to, n);
+    return kernels.f32(to, n).slice();
+  } finally {
+    kernels.reset(mark);
+  }
+}

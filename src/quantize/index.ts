@@ -1,0 +1,22 @@
+export { completeArithmetic, defaultArithmetic } from './arithmetic.ts';
+export { bitsOf, effectiveBits } from './bits.ts';
+export { checkFinite } from './check.ts';
+export { dequantizeTile, gridTable } from './dequantize.ts';
+export { compareValues, errorOf, type QuantizationError } from './error.ts';
+export { fakeQuantize } from './fake.ts';
+export { runLength, sharedCount, sharingOf, spreadRow, type TileRows } from './granularity.ts';
+export { type IntegerGrid, integerGrid } from './grid/integer.ts';
+export {
+  describeRange,
+  gridOf,
+  type QuantizedMatrix,
+  quantizeMatrix,
+  quantizeRows,
+  rangeContext,
+  surveyLimits,
+  type TilePlace,
+  zeroOf,
+} from './quantize-matrix.ts';
+export { rangeOf, ranges, scaleOf } from './range/registry.ts';
+export type { Limits, Range, RangeContext } from './range/types.ts';
+export * from './scheme.ts';

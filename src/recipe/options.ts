@@ -1,0 +1,202 @@
+/**
+ * From the options of the command line (or of a call) to a recipe. Each option overrides what the recipe file says.
+ */
+import { RecipeError } from '../errors.ts';
+import { fileTypeNamed, isFileType } from '../format/gguf/types.ts';
+import { containers } from '../format/registry.ts';
+import type { ContainerName } from '../format/types.ts';
+import type { IntegerScheme, RangeName, Scheme } from '../quantize/scheme.ts';
+import { isStorageType } from '../tensor/storage.ts';
+import { presetNamed } from './presets.ts';
+import { parseRecipe, type Recipe } from './schema.ts';
+
+export interface QuantizeOptions {
+  /** A parsed recipe document. */
+  recipe?: unknown;
+  method?: string;
+  bits?: number;
+  group?: number;
+  symmetric?: boolean;
+  range?: string;
+  /** GGUF file type or tensor type. */
+  type?: string;
+  to?: string;
+  pure?: boolean;
+  keep?: readonly string[];
+  encoder?: string;
+}
+
+/**
+ * @param subject what is quantized: a model, whose tensors have roles, or a bag of tensors.
+ * @param output name of the output: its extension chooses the container when nothing else does.
+ */
+export function recipeFromOptions(options: QuantizeOptions, subject: 'model' | 'bag', output = ''): Recipe {
+  const base = parseRecipe(options.recipe ?? { version: 1 });
+  const recipe: Recipe = { ...base, rules: [...base.rules], keep: [...base.keep, ...(options.keep ?? [])] };
+  if (options.pure) recipe.pure = true;
+  if (options.encoder !== undefined && options.encoder !== 'exact') {
+    throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: options.encoder, next: 'choose exact' });
+  }
+  const container = chooseContainer(options, base, output);
+  recipe.container = container;
+  const asksIntegers = [options.method, options.bits, options.group, options.symmetric, options.range].some(
+    (o) => o !== undefined,
+  );
+  if (options.type !== undefined) {
+    if (asksIntegers) {
+      throw new RecipeError({
+        what: '--type names a complete type; --method, --bits, --group, --symmetric and --range describe another one',
+        where: '--type',
+        value: options.type,
+        next: 'give one or the other',
+      });
+    }
+    setType(recipe, options.type, subject);
+  } else if (asksIntegers || (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)) {
+    setIntegers(recipe, options, container, subject);
+  }
+  return recipe;
+}
+
+function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string): ContainerName {
+  const named = options.to ?? byExtension(output) ?? recipe.container;
+  if (named !== undefined) return containerNamed(named);
+  return options.type !== undefined || recipe.fileType !== undefined ? 'gguf' : 'fewbits';
+}
+
+function byExtension(output: string): ContainerName | undefined {
+  return Object.values(containers).find((c) => c.extensions.some((e) => output.toLowerCase().endsWith(e)))?.name;
+}
+
+/** @throws RecipeError for a container that does not exist. */
+export function containerNamed(name: string): ContainerName {
+  if (Object.hasOwn(containers, name)) return name as ContainerName;
+  throw new RecipeError({
+    what: 'no such container',
+    where: '--to',
+    value: name,
+    next: `choose one of ${Object.keys(containers).join(', ')}`,
+  });
+}
+
+/** A name that is both a file type and a tensor type is the file type for a model and the tensor type for a bag. */
+function setType(recipe: Recipe, name: string, subject: 'model' | 'bag'): void {
+  const type = name.toLowerCase();
+  delete recipe.fileType;
+  delete recipe.scheme;
+  if (subject === 'model' && isFileType(type)) {
+    recipe.fileType = type;
+  } else if (isStorageType(type)) {
+    recipe.scheme = { kind: 'storage', type };
+    recipe.pure = true;
+  } else if (subject === 'model') {
+    recipe.fileType = fileTypeNamed(type);
+  } else {
+    throw new RecipeError({
+      what: `${fileTypeNamed(type)} mixes types by a tensor's role, and a bag of tensors has no roles`,
+      where: '--type',
+      value: name,
+      next: 'name a tensor type such as q4_k or q8_0',
+    });
+  }
+}
+
+/** ggml types of plain integers in blocks of 32, by bits: [symmetric, asymmetric]. */
+const ggmlIntegers: Partial<Record<number, readonly ['q4_0' | 'q5_0' | 'q8_0', ('q4_1' | 'q5_1')?]>> = {
+  4: ['q4_0', 'q4_1'],
+  5: ['q5_0', 'q5_1'],
+  8: ['q8_0'],
+};
+/** The file type that people mean by so many bits. */
+const ggufByBits = { 2: 'q2_k', 3: 'q3_k_m', 4: 'q4_k_m', 5: 'q5_k_m', 6: 'q6_k', 8: 'q8_0' } as const;
+
+function setIntegers(recipe: Recipe, options: QuantizeOptions, container: ContainerName, subject: 'model' | 'bag'): void {
+  const preset = presetNamed(options.method ?? 'rtn');
+  const bits = options.bits ?? 4;
+  if (!Number.isInteger(bits) || bits < 1 || bits > 8) {
+    throw new RecipeError({ what: 'bits must be a whole number from 1 to 8', where: '--bits', value: bits });
+  }
+  if (container === 'safetensors') {
+    throw new RecipeError({ what: 'plain safetensors hold no quantized weights', where: '--to', next: 'use --to fewbits' });
+  }
+  delete recipe.fileType;
+  delete recipe.scheme;
+  if (container === 'gguf') {
+    const wanted = ggufIntegers(options, bits);
+    if (subject === 'model' && isFileType(wanted)) recipe.fileType = wanted;
+    else recipe.scheme = { kind: 'storage', type: (isStorageType(wanted) ? wanted : 'q3_k') as 'q4_0' };
+    return;
+  }
+  const symmetric = options.symmetric ?? rangeSymmetry(options.range) ?? true;
+  const group = options.group ?? 128;
+  if (!Number.isInteger(group) || group < -1 || group === 0) {
+    throw new RecipeError({
+      what: 'a group is a positive number of inputs, or -1 for the whole row',
+      where: '--group',
+      value: group,
+    });
+  }
+  recipe.scheme = preset.scheme({ bits, group, symmetric, range: rangeNamed(options.range, symmetric) }) as Scheme &
+    IntegerScheme;
+}
+
+function ggufIntegers(options: QuantizeOptions, bits: number): string {
+  const { group, symmetric, range } = options;
+  if (range !== undefined) {
+    throw new RecipeError({
+      what: 'the ggml types choose their own ranges',
+      where: '--range',
+      value: range,
+      next: 'use --to fewbits',
+    });
+  }
+  if (group === undefined && symmetric === undefined) {
+    const type = (ggufByBits as Record<number, string>)[bits];
+    if (type) return type;
+  } else if (group === undefined || group === 32) {
+    const type = ggmlIntegers[bits]?.[symmetric === false ? 1 : 0];
+    if (type) return type;
+  }
+  throw new RecipeError({
+    what: 'GGUF has no type with this grid',
+    where: '--to gguf',
+    value: { bits, group, symmetric },
+    next: 'use --type with a GGUF type (q4_k_m, q5_0, q8_0 ...), or --to fewbits',
+  });
+}
+
+const ranges: Readonly<Record<RangeName, { symmetric?: boolean }>> = {
+  'absmax-narrow': { symmetric: true },
+  'absmax-full': { symmetric: true },
+  'absmax-half': { symmetric: true },
+  minmax: { symmetric: false },
+  percentile: {},
+  mse: {},
+};
+
+function rangeSymmetry(name?: string): boolean | undefined {
+  return name !== undefined && Object.hasOwn(ranges, name) ? ranges[name as RangeName].symmetric : undefined;
+}
+
+/** `absmax` alone is the container's own: absmax-half. */
+function rangeNamed(name: string | undefined, symmetric: boolean): RangeName {
+  const chosen = name ?? (symmetric ? 'absmax-half' : 'minmax');
+  const full = chosen === 'absmax' ? 'absmax-half' : chosen;
+  if (!Object.hasOwn(ranges, full)) {
+    throw new RecipeError({
+      what: 'no such range',
+      where: '--range',
+      value: name,
+      next: `choose one of absmax, ${Object.keys(ranges).join(', ')}`,
+    });
+  }
+  const demands = ranges[full as RangeName].symmetric;
+  if (demands !== undefined && demands !== symmetric) {
+    throw new RecipeError({
+      what: `range ${full} is ${demands ? 'symmetric' : 'asymmetric'}`,
+      where: '--range',
+      next: demands ? 'drop --asymmetric or choose minmax' : 'drop --symmetric or choose an absmax range',
+    });
+  }
+  return full as RangeName;
+}

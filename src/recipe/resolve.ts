@@ -1,0 +1,165 @@
+/**
+ * Which scheme each tensor of a model gets. From weak to strong: the file type or the scheme for linear layers, the rules in
+ * order, `keep`. Rows that do not divide are found here, before any byte is written.
+ */
+import { RecipeError } from '../errors.ts';
+import { fits, fittingType } from '../format/gguf/type-fallbacks.ts';
+import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
+import type { Container, Model, WeightTensor } from '../format/types.ts';
+import { type Role, roleGroups } from '../model/types.ts';
+import { type Scheme, schemeLabel } from '../quantize/scheme.ts';
+import { asMatrix, elements } from '../tensor/tensor.ts';
+import { ggufFacts } from './gguf-facts.ts';
+import { globMatch } from './glob.ts';
+import type { Recipe, Rule } from './schema.ts';
+
+export interface Resolved {
+  schemes: { tensor: WeightTensor; scheme: Scheme }[];
+  warnings: string[];
+}
+
+const floats = new Set(['f32', 'f16', 'bf16', 'f64', 'f8_e4m3', 'f8_e5m2']);
+
+/** @throws RecipeError when a rule names nothing, a group does not divide, or the container cannot hold a scheme. */
+export function resolveSchemes(model: Model, recipe: Recipe, container: Container, imatrix: boolean): Resolved {
+  const warnings: string[] = [];
+  const base = baseSchemes(model, recipe, imatrix, warnings);
+  const used = new Set<Rule>();
+  const keepUsed = new Set<string>();
+  const schemes = model.tensors.map((tensor, i) => {
+    let scheme = base[i]!;
+    const numbers = isMatrix(tensor);
+    for (const rule of recipe.rules) {
+      if (!matches(rule, tensor)) continue;
+      used.add(rule);
+      if (numbers || rule.scheme.kind === 'keep') scheme = withoutUndefined(rule.scheme);
+    }
+    for (const pattern of recipe.keep) {
+      if (!globMatch(pattern, tensor.name)) continue;
+      keepUsed.add(pattern);
+      scheme = { kind: 'keep' };
+    }
+    return { tensor, scheme: fitRows(tensor, scheme, container, warnings) };
+  });
+  for (const rule of recipe.rules) {
+    if (!used.has(rule))
+      throw unmatched(
+        `a rule matches no tensor: ${JSON.stringify({ ...rule, scheme: schemeLabel(withoutUndefined(rule.scheme)) })}`,
+        model,
+      );
+  }
+  for (const pattern of recipe.keep) if (!keepUsed.has(pattern)) throw unmatched(`--keep ${pattern} matches no tensor`, model);
+  return { schemes, warnings };
+}
+
+function unmatched(what: string, model: Model): RecipeError {
+  return new RecipeError({
+    what,
+    next: `names look like ${model.tensors
+      .slice(0, 3)
+      .map((t) => t.name)
+      .join(', ')}; see fewbits inspect`,
+  });
+}
+
+/** A weight matrix of numbers; norms, biases and integer tensors are kept whatever a rule says. */
+function isMatrix(tensor: WeightTensor): boolean {
+  const { rows, cols } = asMatrix(tensor.shape);
+  const { stored } = tensor;
+  const numbers = stored.form !== 'storage' || floats.has(stored.type) || !/^(i|u)\d|bool|c64/.test(stored.type);
+  return tensor.shape.length >= 2 && rows > 1 && cols > 1 && numbers && !['norm', 'qkNorm', 'bias', 'rope'].includes(tensor.role);
+}
+
+function baseSchemes(model: Model, recipe: Recipe, imatrix: boolean, warnings: string[]): Scheme[] {
+  if (recipe.fileType !== undefined) return fileTypeSchemes(model, recipe, imatrix, warnings);
+  const { scheme } = recipe;
+  const linear: readonly Role[] = roleGroups.linear;
+  return model.tensors.map((tensor) => {
+    if (!scheme || !isMatrix(tensor)) return { kind: 'keep' };
+    const chosen = model.spec === undefined || linear.includes(tensor.role) || (recipe.pure && tensor.role !== 'other');
+    return chosen ? withoutUndefined(scheme) : { kind: 'keep' };
+  });
+}
+
+/** llama.cpp's own choice per tensor. */
+function fileTypeSchemes(model: Model, recipe: Recipe, imatrix: boolean, warnings: string[]): Scheme[] {
+  const fileType = fileTypeNamed(recipe.fileType!);
+  if (fileTypes[fileType].needsImatrix && !imatrix) {
+    throw new RecipeError({
+      what: `${fileType} needs an importance matrix`,
+      where: '--type',
+      next: 'give one with --stats, or choose q2_k',
+    });
+  }
+  const facts = ggufFacts(model);
+  const choices = chooseTypes({
+    ...facts,
+    fileType,
+    imatrix,
+    pure: recipe.pure,
+    tensors: model.tensors.map((t) => ({ ggufName: t.gguf ?? t.fileName, shape: t.shape })),
+  });
+  return choices.map((choice, i) => {
+    if (choice.fallback) warnings.push(`${model.tensors[i]!.name}: ${choice.wanted} -> ${choice.type}: ${choice.fallback}`);
+    return { kind: 'storage', type: choice.type };
+  });
+}
+
+function matches(rule: Rule, tensor: WeightTensor): boolean {
+  const list = (value: string | string[] | undefined) => (value === undefined ? [] : [value].flat());
+  if (rule.role !== undefined) {
+    const roles = list(rule.role).flatMap((name) =>
+      Object.hasOwn(roleGroups, name) ? roleGroups[name as keyof typeof roleGroups] : [name],
+    );
+    if (!(roles as string[]).includes(tensor.role)) return false;
+  }
+  if (rule.name !== undefined && !list(rule.name).some((pattern) => globMatch(pattern, tensor.name))) return false;
+  if (rule.layers !== undefined) {
+    if (tensor.layer === undefined || tensor.layer < rule.layers[0] || tensor.layer > rule.layers[1]) return false;
+  }
+  return true;
+}
+
+function withoutUndefined(scheme: NonNullable<Recipe['scheme']>): Scheme {
+  return Object.fromEntries(Object.entries(scheme).filter(([, value]) => value !== undefined)) as unknown as Scheme;
+}
+
+/** Makes the scheme fit the rows, or refuses with the choices. */
+function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, warnings: string[]): Scheme {
+  if (scheme.kind === 'keep') return scheme;
+  const { cols } = asMatrix(tensor.shape);
+  if (scheme.kind === 'storage' && !fits(scheme.type, cols)) {
+    const type = fittingType(scheme.type, cols);
+    warnings.push(`${tensor.name}: ${scheme.type} -> ${type}: rows of ${cols} values do not fit ${scheme.type}'s blocks`);
+    return { kind: 'storage', type };
+  }
+  if (scheme.kind === 'integer' && typeof scheme.granularity === 'object' && cols % scheme.granularity.group !== 0) {
+    throw new RecipeError({
+      what: 'rows do not divide into groups',
+      where: tensor.name,
+      value: `${cols} columns in groups of ${scheme.granularity.group}`,
+      next: `use --group ${divisors(cols, scheme.granularity.group).join(' or ')} or -1 (the row), or keep the tensor with --keep '${tensor.name}'`,
+    });
+  }
+  const reason = container.refuses(scheme, tensor.shape);
+  if (reason !== undefined) {
+    throw new RecipeError({
+      what: `${container.name} cannot hold ${schemeLabel(scheme)}: ${reason}`,
+      where: tensor.name,
+      next: 'use --to fewbits',
+    });
+  }
+  return scheme;
+}
+
+/** The largest divisors of `cols` below `group`, best first. */
+function divisors(cols: number, group: number): number[] {
+  const found: number[] = [];
+  for (let d = Math.min(group, cols); d >= 2 && found.length < 2; d--) if (cols % d === 0) found.push(d);
+  return found.length ? found : [1];
+}
+
+/** Values in all tensors. */
+export function parameters(model: Model): number {
+  return model.tensors.reduce((sum, tensor) => sum + elements(tensor.shape), 0);
+}

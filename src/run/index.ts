@@ -1,0 +1,10 @@
+export { type Conversion, convertRecipe } from './convert.ts';
+export { readImportance } from './importance.ts';
+export { languageModel } from './language.ts';
+export type { ProgressEvent } from './progress.ts';
+export { type Report, type TensorReport, worstTensors } from './report.ts';
+export { type RunOptions, run } from './run.ts';
+export type { TensorError } from './tile-stats.ts';
+export { type ValueSummary, valueSummary } from './values.ts';
+export { type Verification, verify } from './verify.ts';
+export { weightReader } from './weights.ts';

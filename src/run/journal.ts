@@ -1,0 +1,72 @@
+/**
+ * The journal of a run: one JSON line a finished tile, beside the unfinished output. A killed run leaves a last line that may be
+ * cut; it is ignored, and its tile is done again.
+ */
+import { RecipeError } from '../errors.ts';
+import { read } from '../io/index.ts';
+import type { Store } from '../io/types.ts';
+import type { TileStats } from './tile-stats.ts';
+
+/** [tensor, first row, statistics or null]. */
+export type JournalEntry = [tensor: number, from: number, stats: TileStats | null];
+
+export interface Journal {
+  /** What an earlier run finished. */
+  readonly done: readonly JournalEntry[];
+  add(entry: JournalEntry): Promise<void>;
+}
+
+/**
+ * Opens or begins the journal `name`. `key` names the run: recipe, source and layout.
+ * @throws RecipeError when the journal belongs to another run and `restart` is not set.
+ */
+export async function openJournal(store: Store, name: string, key: string, restart: boolean): Promise<Journal> {
+  const lines = await readLines(store, name);
+  const head = lines.length ? parse<{ run?: string }>(lines[0]!) : undefined;
+  const add = (entry: JournalEntry) => store.append(name, encode(entry));
+  if (head?.run === key && !restart) {
+    const done = lines.slice(1).map((line) => parse<JournalEntry>(line));
+    // A cut last line must not run into the next entry.
+    await store.append(name, new TextEncoder().encode('\n'));
+    return { done: done.filter(isEntry), add };
+  }
+  if (head && !restart) {
+    throw new RecipeError({
+      what: 'an unfinished output of another recipe or source lies here',
+      where: `${store.name}/${name}`,
+      next: 'run the command that began it, or add --restart to throw it away',
+    });
+  }
+  await store.remove(name);
+  await store.append(name, encode({ run: key }));
+  return { done: [], add };
+}
+
+function isEntry(value: unknown): value is JournalEntry {
+  return Array.isArray(value) && value.length === 3 && Number.isInteger(value[0]) && Number.isInteger(value[1]);
+}
+
+function encode(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+}
+
+function parse<T>(line: string): T | undefined {
+  try {
+    return JSON.parse(line) as T;
+  } catch {
+    return undefined;
+  }
+}
+
+async function readLines(store: Store, name: string): Promise<string[]> {
+  if (!(await store.stat(name))) return [];
+  const source = await store.open(name);
+  try {
+    return new TextDecoder()
+      .decode(await read(source, 0, source.size))
+      .split('\n')
+      .filter(Boolean);
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * Executes a plan: tiles are encoded by workers and written at their planned places into an unfinished folder beside the output;
+ * a journal remembers finished tiles; when all are done and checked, the output gets its name in one rename.
+ *
+ *   OUT.unfinished/journal.jsonl     what is done
+ *   OUT.unfinished/files/...         the output being written
+ */
+
+import { peakMemory } from '#run/spawn';
+import { FileError, LimitError, NumericError } from '../errors.ts';
+import type { PlacedTensor } from '../format/types.ts';
+import type { ByteSink, Store } from '../io/types.ts';
+import { type Plan, tilesOf } from '../recipe/plan.ts';
+import { checkOutput } from './check-output.ts';
+import { openJournal } from './journal.ts';
+import { Progress, type ProgressEvent } from './progress.ts';
+import { buildReport, type Report } from './report.ts';
+import { surveyTensors } from './survey.ts';
+import type { TileField, TileResult, TileTask } from './tile.ts';
+import { addStats, noStats, type TileStats } from './tile-stats.ts';
+import { type TileWorkers, tileWorkers } from './workers.ts';
+
+export interface RunOptions {
+  /** Workers; 1 runs in this thread's worker too. The bytes do not depend on it. */
+  threads?: number;
+  /** none: nothing is read back. For benchmarks. */
+  verify?: 'full' | 'none';
+  /** Replace an output that exists. */
+  force?: boolean;
+  /** Throw an unfinished output away instead of continuing it. */
+  restart?: boolean;
+  signal?: AbortSignal;
+  onProgress?: (event: ProgressEvent) => void;
+}
+
+/**
+ * @param store where the output's name lives: the folder that will hold it.
+ * @throws NumericError (NaN in a weight), FileError (disk full, output exists), LimitError, RecipeError. An unfinished output stays
+ *   only where the same command can continue it: after an abort or a failed disk.
+ */
+export async function run(plan: Plan, store: Store, options: RunOptions = {}): Promise<Report> {
+  const started = performance.now();
+  const { output, layout } = plan;
+  const verify = options.verify ?? 'full';
+  const folder = `${output.name}.unfinished`;
+  const files = `${folder}/files`;
+  await refuseExisting(store, output.name, options.force ?? false);
+  await checkSpace(plan, store, files);
+  const journal = await openJournal(store, `${folder}/journal.jsonl`, plan.key, options.restart ?? false);
+  const sinks: ByteSink[] = [];
+  let workers: TileWorkers | undefined;
+  try {
+    for (const file of layout.files) sinks.push(await createFile(store, `${files}/${file.name}`, file));
+    workers = await tileWorkers(options.threads ?? 1);
+    const surveys = await surveyTensors(layout.tensors, workers, options.signal);
+    const progress = new Progress(layout.tensors, options.onProgress);
+    const stats = layout.tensors.map(() => new Map<number, TileStats>());
+    const known = new Map(journal.done.map(([tensor, from, entry]) => [`${tensor}:${from}`, entry]));
+    const one = async (index: number, rows: readonly [number, number]) => {
+      const tensor = layout.tensors[index]!;
+      const task = taskOf(plan, tensor, sinks, rows, surveys.get(index));
+      const before = known.get(`${index}:${rows[0]}`);
+      let result: TileResult | undefined;
+      if (before !== undefined) result = await recheck(task, before, verify, workers!);
+      if (!result) {
+        result = await workers!.tile({ ...task, steps: verify === 'none' ? 'write' : 'both' });
+        for (const { key, offset, bytes } of result.pieces ?? []) await sinks[tensor.fields[key]!.file]!.write(bytes, offset);
+        await journal.add([index, rows[0], result.stats ?? null]);
+      }
+      if (result.stats) stats[index]!.set(rows[0], result.stats);
+      progress.add(index, rows);
+    };
+    await inOrder(jobs(layout.tensors, one), workers.size * 2, options.signal);
+    for (const sink of sinks) await sink.flush();
+    const sums = stats.map((tiles) => [...tiles].sort(([a], [b]) => a - b).reduce((sum, [, one]) => addStats(sum, one), noStats));
+    if (verify !== 'none') await checkOutput(plan, store, files);
+    const report = buildReport(plan, {
+      output: `${store.name}/${output.name}`,
+      seconds: (performance.now() - started) / 1000,
+      peakMemory: peakMemory(),
+      verified: verify !== 'none',
+      resumed: journal.done.length,
+      stats: sums,
+    });
+    for (const sink of sinks.splice(0)) await sink.close();
+    await publish(plan, store, folder, files, report, options.force ?? false);
+    return report;
+  } catch (error) {
+    for (const sink of sinks.splice(0)) await sink.close().catch(() => {});
+    // A damaged source cannot be continued: nothing of the output stays.
+    if (error instanceof NumericError) await store.remove(folder);
+    throw error;
+  } finally {
+    await workers?.close();
+  }
+}
+
+async function refuseExisting(store: Store, name: string, force: boolean): Promise<void> {
+  if (force || !(await store.stat(name))) return;
+  throw new FileError({
+    what: 'the output exists already',
+    where: `${store.name}/${name}`,
+    next: 'choose another name or add --force',
+  });
+}
+
+async function checkSpace(plan: Plan, store: Store, files: string): Promise<void> {
+  const free = await store.free();
+  if (free === undefined) return;
+  let reserved = 0;
+  for (const file of plan.layout.files) reserved += (await store.stat(`${files}/${file.name}`))?.size ?? 0;
+  const needed = plan.layout.files.reduce((sum, file) => sum + file.size, 0) - reserved;
+  if (needed > free) {
+    throw new LimitError({
+      what: 'the disk has no room for the output',
+      where: store.name,
+      value: `${needed} bytes`,
+      limit: `${free} bytes free`,
+      next: 'free space or write elsewhere',
+    });
+  }
+}
+
+async function createFile(store: Store, name: string, file: Plan['layout']['files'][number]): Promise<ByteSink> {
+  const sink = await store.create(name, file.size);
+  for (const { offset, bytes } of file.known) await sink.write(bytes, offset);
+  if (file.copy) {
+    const step = 4 * 2 ** 20;
+    for (let at = 0; at < file.copy.size; at += step) {
+      const part = new Uint8Array(Math.min(step, file.copy.size - at));
+      await file.copy.readInto(part, at);
+      await sink.write(part, at);
+    }
+  }
+  return sink;
+}
+
+function taskOf(
+  plan: Plan,
+  tensor: PlacedTensor,
+  sinks: readonly ByteSink[],
+  rows: readonly [number, number],
+  survey: readonly [number, number] | undefined,
+): TileTask {
+  const fields: Record<string, TileField> = {};
+  for (const [key, { file, ...place }] of Object.entries(tensor.fields)) fields[key] = { handle: sinks[file]!.handle, ...place };
+  const importance = plan.importance.get(tensor.source);
+  return {
+    name: tensor.source,
+    container: plan.container,
+    from: tensor.from,
+    scheme: tensor.scheme,
+    ...(tensor.tile && { tile: tensor.tile }),
+    fields,
+    rows,
+    ...(importance && tensor.scheme.kind === 'storage' && { importance }),
+    ...(survey && { survey }),
+    steps: 'both',
+  };
+}
+
+/**
+ * A tile that an earlier run finished: its bytes are read back and must give the statistics of the journal; else it is done again.
+ */
+async function recheck(
+  task: TileTask,
+  before: TileStats | null,
+  verify: 'full' | 'none',
+  workers: TileWorkers,
+): Promise<TileResult | undefined> {
+  if (verify === 'none') return {};
+  if (before === null) return undefined;
+  const { stats } = await workers.tile({ ...task, steps: 'check' });
+  return stats && sameStats(stats, before) ? { stats } : undefined;
+}
+
+function sameStats(a: TileStats, b: TileStats): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function* jobs<T>(
+  tensors: readonly PlacedTensor[],
+  one: (index: number, rows: readonly [number, number]) => T,
+): Generator<() => T> {
+  for (const [index, tensor] of tensors.entries()) for (const rows of tilesOf(tensor)) yield () => one(index, rows);
+}
+
+/** Runs jobs in order, at most `width` at a time; the first failure stops the rest and waits for those under way. */
+async function inOrder(work: Iterable<() => Promise<void>>, width: number, signal?: AbortSignal): Promise<void> {
+  const running = new Set<Promise<void>>();
+  let failure: { error: unknown } | undefined;
+  for (const job of work) {
+    if (failure || signal?.aborted) break;
+    const running_ = job().catch((error: unknown) => {
+      failure ??= { error };
+    });
+    running.add(running_);
+    running_.finally(() => running.delete(running_));
+    if (running.size >= width) await Promise.race(running);
+  }
+  await Promise.all(running);
+  if (failure) throw failure.error;
+  signal?.throwIfAborted();
+}
+
+/** Gives the finished output its name; the report goes beside a file and into a folder. */
+async function publish(plan: Plan, store: Store, folder: string, files: string, report: Report, force: boolean): Promise<void> {
+  const { output } = plan;
+  const text = new TextEncoder().encode(`${JSON.stringify(report, null, 2)}\n`);
+  if (output.kind === 'folder') {
+    await store.append(`${files}/report.json`, text);
+    if (force) await store.remove(output.name);
+    await store.rename(files, output.name);
+  } else {
+    await store.remove(`${output.name}.report.json`);
+    for (const file of plan.layout.files) await store.rename(`${files}/${file.name}`, file.name);
+    await store.append(`${output.name}.report.json`, text);
+  }
+  await store.remove(folder);
+}

@@ -1,0 +1,162 @@
+/**
+ * One tile: rows [from, to) of one tensor, from the source's bytes to the output's bytes and back. All the time of a data-free run
+ * goes here. It runs in a worker; everything it needs is in the task.
+ *
+ *   fetch rows -> f32 (run by run, in cache) -> check finite -> encode -> write at the planned place
+ *   -> read back what was written -> decode -> compare with the source
+ */
+import { FileError } from '../errors.ts';
+import { type FetchedRows, fetchRows, type OpenSource } from '../format/read-rows.ts';
+import { containers } from '../format/registry.ts';
+import type { ContainerName, Field, StoredTensor, TileForm } from '../format/types.ts';
+import type { ByteSink, SinkHandle } from '../io/types.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
+import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import { checkFinite, encodeStorage } from './encode-storage.ts';
+import { compareRows, type TileStats } from './tile-stats.ts';
+
+export interface TileField {
+  handle: SinkHandle;
+  offset: number;
+  rowBytes: number;
+  whole?: number;
+}
+
+export interface TileTask {
+  name: string;
+  container: ContainerName;
+  from: StoredTensor;
+  scheme: Scheme;
+  tile?: TileForm;
+  fields: Record<string, TileField>;
+  rows: readonly [from: number, to: number];
+  /** One row of the importance matrix, [cols]. */
+  importance?: Float32Array;
+  /** Smallest and largest value of the whole tensor, where the scheme shares one scale. */
+  survey?: readonly [min: number, max: number];
+  /** write: encode and write; check: read back and compare only; both: one after the other. */
+  steps: 'write' | 'check' | 'both';
+}
+
+export interface TileResult {
+  stats?: TileStats;
+  /** Bytes that the caller has to write, where a worker cannot reach the sink. */
+  pieces?: TilePiece[];
+}
+
+/** Bytes of one field, with their absolute offset in the output file. */
+export interface TilePiece {
+  key: string;
+  offset: number;
+  bytes: Uint8Array;
+}
+
+export interface TileTools {
+  kernels: Kernels;
+  open: OpenSource;
+  sink(handle: SinkHandle): Promise<ByteSink>;
+}
+
+/** Encoded rows of one field. Views are made when they are needed: growth of the kernels' memory detaches older ones. */
+interface Encoded {
+  key: string;
+  offset: number;
+  bytes(): Uint8Array;
+}
+
+export async function runTile(task: TileTask, tools: TileTools): Promise<TileResult> {
+  const { kernels } = tools;
+  kernels.reset();
+  const rows = await fetchRows(kernels, tools.open, task.from, ...task.rows);
+  const encoded = task.steps === 'check' ? [] : encode(task, kernels, rows);
+  const reachable = Object.values(task.fields).every((field) => field.handle.kind === 'file');
+  const pieces = reachable ? undefined : encoded.map(({ key, offset, bytes }) => ({ key, offset, bytes: bytes().slice() }));
+  if (reachable) for (const { key, offset, bytes } of encoded) await (await tools.sink(task.fields[key]!.handle)).write(bytes(), offset);
+  const stats = task.steps === 'write' ? undefined : await check(task, tools, rows, encoded, pieces);
+  return { ...(stats && { stats }), ...(pieces && { pieces }) };
+}
+
+function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] {
+  const { scheme } = task;
+  if (scheme.kind !== 'integer') {
+    const type = scheme.kind === 'storage' ? scheme.type : rows.raw!.type;
+    const { at, length } = encodeStorage(task, kernels, rows, type);
+    return [{ key: 'data', offset: placeOf(task, 'data'), bytes: () => kernels.bytes(at, length) }];
+  }
+  const { cols } = task.from;
+  const at = kernels.alloc(rows.count * cols * 4);
+  rows.decode(0, rows.count, at);
+  checkFinite(task, kernels, at, 0, rows.count);
+  const [from, to] = task.rows;
+  const survey = task.survey && { survey: { min: task.survey[0], max: task.survey[1] } };
+  const place = { name: task.name, shape: [task.from.rows, cols] as const, from, to, ...survey };
+  const tile = quantizeRows(kernels.f32(at, rows.count * cols), place, scheme);
+  return Object.entries(containers[task.container].pack(tile, task.tile!))
+    .filter(([key]) => task.fields[key]!.whole === undefined || from === 0) // a value of the whole tensor is written once
+    .map(([key, bytes]) => ({ key, offset: placeOf(task, key), bytes: () => bytes }));
+}
+
+function placeOf(task: TileTask, key: string): number {
+  const { offset, rowBytes, whole } = task.fields[key]!;
+  return whole === undefined ? offset + task.rows[0] * rowBytes : offset;
+}
+
+/**
+ * Decodes what the output holds and compares it with the source. `encoded` is what was meant to be written; without it (a resumed
+ * run) the statistics tell whether the rows are what they should be.
+ */
+async function check(task: TileTask, tools: TileTools, rows: FetchedRows, encoded: Encoded[], pieces?: TilePiece[]): Promise<TileStats> {
+  const { kernels } = tools;
+  const back = await fetchRows(kernels, tools.open, readBack(task, rows, pieces), ...task.rows);
+  const data = encoded.find(({ key }) => key === 'data')?.bytes();
+  if (data && back.raw && differ(data, kernels.bytes(back.raw.at, data.length))) {
+    throw new FileError({
+      what: 'what was read back is not what was written',
+      where: task.name,
+      value: `rows ${task.rows[0]}..${task.rows[1] - 1}`,
+      next: 'the disk or its driver is failing; run the same command again on another disk',
+    });
+  }
+  return compareRows(task, kernels, rows, back);
+}
+
+/** How the output's rows are decoded: the same path as for any input, so that the check uses nothing the encoder computed. */
+function readBack(task: TileTask, rows: FetchedRows, pieces?: TilePiece[]): StoredTensor {
+  const { cols } = task.from;
+  const shape = { rows: task.from.rows, cols };
+  const fields: Record<string, Field> = { ...task.fields };
+  for (const { key, bytes } of pieces ?? []) {
+    const field = task.fields[key]!; // not written yet, the caller does it: row `from` is the first of the piece
+    fields[key] = { ...field, handle: { kind: 'memory', bytes }, offset: -task.rows[0] * field.rowBytes };
+  }
+  if (task.tile) return { ...shape, form: 'tile', tile: task.tile, fields };
+  const type = task.scheme.kind === 'storage' ? task.scheme.type : rows.raw!.type;
+  return { ...shape, form: 'storage', type, data: fields['data']! };
+}
+
+function differ(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return true;
+  const words = a.length >> 3;
+  if (a.byteOffset % 8 === 0 && b.byteOffset % 8 === 0) {
+    const x = new BigUint64Array(a.buffer, a.byteOffset, words);
+    const y = new BigUint64Array(b.buffer, b.byteOffset, words);
+    for (let i = 0; i < words; i++) if (x[i] !== y[i]) return true;
+  } else {
+    for (let i = 0; i < words * 8; i++) if (a[i] !== b[i]) return true;
+  }
+  for (let i = words * 8; i < a.length; i++) if (a[i] !== b[i]) return true;
+  return false;
+}
+
+/** The limits that the scheme's range finds in the task's rows: for one scale a tensor they are merged over its tiles. */
+export async function surveyTile(task: TileTask, { kernels, open }: TileTools): Promise<readonly [min: number, max: number]> {
+  kernels.reset();
+  const rows = await fetchRows(kernels, open, task.from, ...task.rows);
+  const count = rows.count * task.from.cols;
+  const at = kernels.alloc(count * 4);
+  rows.decode(0, rows.count, at);
+  checkFinite(task, kernels, at, 0, rows.count);
+  const { min, max } = surveyLimits(kernels.f32(at, count), task.scheme as IntegerScheme);
+  return [min, max];
+}

@@ -1,0 +1,3 @@
+export * from './storage.ts';
+export * from './tensor.ts';
+export * from './values.ts';
