@@ -59,8 +59,20 @@ once(at('node_modules', '.fewbits-installed'), hash([at('package.json'), at('pac
 
 const built = existsSync(at('dist', 'index.js'));
 const generated = at('src', 'kernels', 'generated');
-const sources = ['src', 'bench', 'interop'].flatMap((folder) => walk(at(folder))).filter((file) => /\.(ts|json|proto)$/.test(file) && !file.startsWith(generated) && !file.includes(`${path.sep}node_modules${path.sep}`));
-const inputs = [...sources, at('scripts', 'build.mjs'), at('package-lock.json'), ...readdirSync(root).filter((name) => /^tsconfig.*\.json$/.test(name)).map((name) => at(name))];
+const sources = ['src', 'bench', 'interop']
+  .flatMap((folder) => walk(at(folder)))
+  .filter(
+    (file) =>
+      /\.(ts|json|proto)$/.test(file) && !file.startsWith(generated) && !file.includes(`${path.sep}node_modules${path.sep}`),
+  );
+const inputs = [
+  ...sources,
+  at('scripts', 'build.mjs'),
+  at('package-lock.json'),
+  ...readdirSync(root)
+    .filter((name) => /^tsconfig.*\.json$/.test(name))
+    .map((name) => at(name)),
+];
 once(at('.build', 'stamp'), built ? hash(inputs) : '', () => {
   console.error('fewbits: building...');
   run(process.execPath, [at('scripts', 'build.mjs')]);

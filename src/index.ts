@@ -1,16 +1,16 @@
 /** fewbits: the quantization workbench for large language models. Everything the command line does is here. */
 export * from './errors.ts';
-export { compare, evaluate, generate } from './evaluate/index.ts';
 export type { Comparison, EvaluateOptions, GenerateOptions, Generation, Perplexity } from './evaluate/index.ts';
-export { bitsPerWeight, containers, open } from './format/index.ts';
+export { compare, evaluate, generate } from './evaluate/index.ts';
 export type { Container, ContainerName, Model, WeightTensor } from './format/index.ts';
+export { bitsPerWeight, containers, open } from './format/index.ts';
 export { diskStore, MemoryStore, memorySource } from './io/index.ts';
 export type { ByteSink, ByteSource, Store } from './io/types.ts';
-export { dequantizeTile, fakeQuantize, quantizeMatrix } from './quantize/index.ts';
 export type { IntegerScheme, Scheme } from './quantize/index.ts';
+export { dequantizeTile, fakeQuantize, quantizeMatrix } from './quantize/index.ts';
 export type { QuantizedModel, QuantizedTile } from './quantized/index.ts';
-export { parseRecipe, plan, recipeFromOptions } from './recipe/index.ts';
 export type { Plan, PlanOptions, QuantizeOptions, Recipe, RecipeInput } from './recipe/index.ts';
-export { convertRecipe, languageModel, readImportance, run, verify } from './run/index.ts';
+export { parseRecipe, plan, recipeFromOptions } from './recipe/index.ts';
 export type { Report, RunOptions, Verification } from './run/index.ts';
+export { convertRecipe, languageModel, readImportance, run, verify } from './run/index.ts';
 export { VERSION } from './version.ts';

@@ -5,7 +5,7 @@ import { languageModel } from '../run/index.ts';
 import { sayBackend, type WindowFlags, windowOptions, withWindows } from './evaluate.ts';
 import { defaultContext, evaluationText, openModel } from './models.ts';
 import { number, threadsOf, withCommon } from './options.ts';
-import { bytesText, CheckFailed, interruptSignal, printResult, ProgressLine, small, table } from './terminal.ts';
+import { bytesText, CheckFailed, interruptSignal, ProgressLine, printResult, small, table } from './terminal.ts';
 
 export function compareCommand(): Command {
   return withWindows(withCommon(new Command('compare')))
@@ -51,7 +51,17 @@ export function compareCommand(): Command {
           table(
             ['model', 'size', 'bits/weight', 'perplexity', 'ratio', 'KL mean', 'median', 'p99', 'same top'],
             [
-              [referenceName, bytesText(document.reference.bytes), document.reference.bitsPerWeight.toFixed(3), result.reference.perplexity.toFixed(4), '1', '', '', '', ''],
+              [
+                referenceName,
+                bytesText(document.reference.bytes),
+                document.reference.bitsPerWeight.toFixed(3),
+                result.reference.perplexity.toFixed(4),
+                '1',
+                '',
+                '',
+                '',
+                '',
+              ],
               ...document.models.map((m) => [
                 m.model,
                 bytesText(m.bytes),
@@ -68,7 +78,10 @@ export function compareCommand(): Command {
           ),
         );
         const worst = document.models.filter((m) => flags.maxKl !== undefined && !(m.kl.mean <= flags.maxKl));
-        if (worst.length) throw new CheckFailed(`mean KL above the limit of ${flags.maxKl}: ${worst.map((m) => `${m.model} ${small(m.kl.mean)}`).join(', ')}`);
+        if (worst.length)
+          throw new CheckFailed(
+            `mean KL above the limit of ${flags.maxKl}: ${worst.map((m) => `${m.model} ${small(m.kl.mean)}`).join(', ')}`,
+          );
       } finally {
         progress.clear();
         for (const one of opened.reverse()) await one.close();

@@ -1,10 +1,10 @@
 import { Command } from 'commander';
 import { containerNamed, plan } from '../recipe/index.ts';
-import { convertRecipe, type Conversion } from '../run/index.ts';
+import { type Conversion, convertRecipe } from '../run/index.ts';
 import { importanceOf, openModel, placeOf } from './models.ts';
 import { size, threadsOf, withCommon } from './options.ts';
 import { runWithProgress } from './quantize.ts';
-import { bytesText, type Common, printResult, ProgressLine } from './terminal.ts';
+import { bytesText, type Common, ProgressLine, printResult } from './terminal.ts';
 
 interface ConvertFlags extends Common {
   output: string;
@@ -32,7 +32,10 @@ export function convertCommand(): Command {
       try {
         const { name } = placeOf(flags.output);
         const to = containerNamed(flags.to ?? (name.endsWith('.gguf') ? 'gguf' : 'safetensors'));
-        const conversion: Conversion = convertRecipe(model, to, { ...(flags.type !== undefined && { type: flags.type }), requantize: flags.requantize ?? false });
+        const conversion: Conversion = convertRecipe(model, to, {
+          ...(flags.type !== undefined && { type: flags.type }),
+          requantize: flags.requantize ?? false,
+        });
         const planned = await plan(model, conversion.recipe, {
           output: name,
           threads: threadsOf(flags),
@@ -42,8 +45,10 @@ export function convertCommand(): Command {
         const report = await runWithProgress(planned, flags);
         const lossless = report.tensors.every((tensor) => tensor.maxError === 0);
         new ProgressLine(flags).clear();
-        printResult(flags, { output: flags.output, lossless, bytes: report.bytes, tensors: report.tensors, warnings: report.warnings }, () =>
-          `${flags.output}: ${bytesText(report.bytes)}, ${lossless ? 'lossless' : 'values changed by the change of type'}`,
+        printResult(
+          flags,
+          { output: flags.output, lossless, bytes: report.bytes, tensors: report.tensors, warnings: report.warnings },
+          () => `${flags.output}: ${bytesText(report.bytes)}, ${lossless ? 'lossless' : 'values changed by the change of type'}`,
         );
       } finally {
         await model.close();

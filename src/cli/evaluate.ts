@@ -3,7 +3,7 @@ import { evaluate, type Protocol } from '../evaluate/index.ts';
 import { languageModel } from '../run/index.ts';
 import { defaultContext, evaluationText, openModel } from './models.ts';
 import { integer, threadsOf, withCommon } from './options.ts';
-import { type Common, interruptSignal, printResult, ProgressLine, secondsText } from './terminal.ts';
+import { type Common, interruptSignal, ProgressLine, printResult, secondsText } from './terminal.ts';
 
 export interface WindowFlags extends Common {
   text?: string;
@@ -17,12 +17,18 @@ export function withWindows(command: Command): Command {
   return command
     .option('--text <file>', 'the text to score (default: the built-in evaluation text)')
     .option('--context <n>', "tokens in a window (256 for the default model, else 2048 or the model's limit)", integer(2))
-    .addOption(new Option('--protocol <name>', 'how windows are cut and scored').choices(['llama.cpp', 'strided']).default('llama.cpp'))
+    .addOption(
+      new Option('--protocol <name>', 'how windows are cut and scored').choices(['llama.cpp', 'strided']).default('llama.cpp'),
+    )
     .option('--stride <s>', 'strided: tokens from one window to the next (default: the context)', integer(1));
 }
 
 export function windowOptions(flags: WindowFlags, context: number): { protocol: Protocol; context: number; stride?: number } {
-  return { protocol: flags.protocol, context: flags.context ?? context, ...(flags.stride !== undefined && { stride: flags.stride }) };
+  return {
+    protocol: flags.protocol,
+    context: flags.context ?? context,
+    ...(flags.stride !== undefined && { stride: flags.stride }),
+  };
 }
 
 export function evaluateCommand(): Command {
@@ -61,5 +67,6 @@ export function evaluateCommand(): Command {
 
 /** The fallback is slower: it is said once. */
 export function sayBackend(language: { backend: 'native' | 'wasm'; reason?: string }, progress: ProgressLine): void {
-  if (language.backend === 'wasm') progress.say(`computing in WebAssembly, several times slower than native${language.reason ? `: ${language.reason}` : ''}`);
+  if (language.backend === 'wasm')
+    progress.say(`computing in WebAssembly, several times slower than native${language.reason ? `: ${language.reason}` : ''}`);
 }

@@ -2,8 +2,8 @@ import { Command } from 'commander';
 import { openCheckpoint, readTensor } from '../checkpoint/index.ts';
 import { writeSafetensors } from '../checkpoint/safetensors/index.ts';
 import { FileError, FormatError } from '../errors.ts';
-import { languageModel } from '../run/index.ts';
 import type { LanguageModel } from '../graph/index.ts';
+import { languageModel } from '../run/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { openModel, placeOf } from './models.ts';
 import { threadsOf, withCommon } from './options.ts';
@@ -29,7 +29,11 @@ export function forwardCommand(): Command {
     .action(async (name: string, flags: ForwardFlags) => {
       const { store, name: file } = placeOf(flags.output);
       if (!flags.force && (await store.stat(file))) {
-        throw new FileError({ what: 'the output exists already', where: flags.output, next: 'choose another name or add --force' });
+        throw new FileError({
+          what: 'the output exists already',
+          where: flags.output,
+          next: 'choose another name or add --force',
+        });
       }
       const { ids, batch, length } = await readIds(flags.tokens);
       const model = await openModel(name);
@@ -37,14 +41,20 @@ export function forwardCommand(): Command {
         const language = await languageModel(model, { threads: threadsOf(flags) });
         const started = performance.now();
         try {
-          const tensors = flags.step ? await stepwise(language, ids, batch, length) : await whole(language, ids, batch, length, flags.hidden ?? false);
+          const tensors = flags.step
+            ? await stepwise(language, ids, batch, length)
+            : await whole(language, ids, batch, length, flags.hidden ?? false);
           const seconds = (performance.now() - started) / 1000;
           const partial = `${file}.unfinished`;
           await store.remove(partial);
           await store.append(partial, writeSafetensors(tensors));
           await store.rename(partial, file);
           const shape = [batch, length, language.spec.vocab];
-          printResult(flags, { output: flags.output, shape, seconds, warnings: [] }, () => `${flags.output}: logits ${shape.join(' x ')} in ${seconds.toFixed(2)} s`);
+          printResult(
+            flags,
+            { output: flags.output, shape, seconds, warnings: [] },
+            () => `${flags.output}: logits ${shape.join(' x ')} in ${seconds.toFixed(2)} s`,
+          );
         } finally {
           await language.close();
         }
@@ -59,13 +69,21 @@ async function readIds(path: string): Promise<{ ids: Int32Array; batch: number; 
   try {
     const entry = file.tensors.get('input_ids');
     if (entry?.type !== 'i64' || entry.shape.length !== 2) {
-      throw new FormatError({ what: 'needs a tensor input_ids of dtype I64 and shape [batch, length]', where: path, value: entry && { type: entry.type, shape: entry.shape } });
+      throw new FormatError({
+        what: 'needs a tensor input_ids of dtype I64 and shape [batch, length]',
+        where: path,
+        value: entry && { type: entry.type, shape: entry.shape },
+      });
     }
     const mask = file.tensors.get('attention_mask');
     if (mask) {
       const { bytes } = await readTensor(mask);
       if (!bytes.some((b) => b !== 0) || hidesTokens(new BigInt64Array(bytes.slice().buffer))) {
-        throw new FormatError({ what: 'attention_mask hides tokens, which decoders here do not support', where: path, next: 'leave it out or set it to ones' });
+        throw new FormatError({
+          what: 'attention_mask hides tokens, which decoders here do not support',
+          where: path,
+          next: 'leave it out or set it to ones',
+        });
       }
     }
     const { bytes } = await readTensor(entry);
@@ -80,7 +98,13 @@ function hidesTokens(mask: BigInt64Array): boolean {
   return mask.some((one) => one !== 1n);
 }
 
-async function whole(language: LanguageModel, ids: Int32Array, batch: number, length: number, hidden: boolean): Promise<Map<string, Tensor>> {
+async function whole(
+  language: LanguageModel,
+  ids: Int32Array,
+  batch: number,
+  length: number,
+  hidden: boolean,
+): Promise<Map<string, Tensor>> {
   const { vocab, hidden: width } = language.spec;
   if (!hidden) return new Map([['logits', tensorOf(await language.logits(ids, batch, length), [batch, length, vocab])]]);
   const { logits, states } = await language.hidden(ids, batch, length);

@@ -4,7 +4,7 @@ import { languageModel } from '../run/index.ts';
 import { sayBackend } from './evaluate.ts';
 import { openModel } from './models.ts';
 import { integer, number, threadsOf, withCommon } from './options.ts';
-import { type Common, interruptSignal, printResult, ProgressLine } from './terminal.ts';
+import { type Common, interruptSignal, ProgressLine, printResult } from './terminal.ts';
 
 interface GenerateFlags extends Common {
   prompt: string;

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import { ModelError } from '../errors.ts';
 import { bitsPerWeight, type Model, type WeightTensor } from '../format/index.ts';
+import { type ValueSummary, valueSummary } from '../run/index.ts';
 import { elements } from '../tensor/index.ts';
-import { valueSummary, type ValueSummary } from '../run/index.ts';
 import { openModel } from './models.ts';
 import { withCommon } from './options.ts';
 import { bytesText, type Common, printResult, small, table } from './terminal.ts';
@@ -24,9 +24,15 @@ export function inspectCommand(): Command {
 }
 
 async function inspect(model: Model, only: string | undefined, flags: Common & { values?: boolean }): Promise<void> {
-  const chosen = only === undefined ? model.tensors : model.tensors.filter((t) => t.name === only || t.fileName === only || t.gguf === only);
+  const chosen =
+    only === undefined ? model.tensors : model.tensors.filter((t) => t.name === only || t.fileName === only || t.gguf === only);
   if (chosen.length === 0) {
-    throw new ModelError({ what: 'no such tensor', where: model.name, value: only, next: 'fewbits inspect MODEL lists the names' });
+    throw new ModelError({
+      what: 'no such tensor',
+      where: model.name,
+      value: only,
+      next: 'fewbits inspect MODEL lists the names',
+    });
   }
   const rows: { tensor: WeightTensor; summary?: ValueSummary }[] = [];
   for (const tensor of chosen) {
@@ -57,7 +63,9 @@ async function inspect(model: Model, only: string | undefined, flags: Common & {
   printResult(flags, document, () =>
     [
       `${model.name}: ${document.container}, ${document.architecture ?? 'no architecture'}, ${parameters.toLocaleString('en')} parameters, ${bytesText(total)} of tensors, ${document.bitsPerWeight.toFixed(3)} bits per weight`,
-      model.spec ? `hidden ${model.spec.hidden}, MLP ${model.spec.intermediate}, ${model.spec.layers} layers, ${model.spec.heads} heads, ${model.spec.kvHeads} key/value heads of ${model.spec.headDim}, vocabulary ${model.spec.vocab}, context ${model.spec.context}${model.spec.tied ? ', tied embedding' : ''}` : '',
+      model.spec
+        ? `hidden ${model.spec.hidden}, MLP ${model.spec.intermediate}, ${model.spec.layers} layers, ${model.spec.heads} heads, ${model.spec.kvHeads} key/value heads of ${model.spec.headDim}, vocabulary ${model.spec.vocab}, context ${model.spec.context}${model.spec.tied ? ', tied embedding' : ''}`
+        : '',
       `loads in: ${document.runtimes.join(', ')}`,
       ...model.warnings.map((warning) => `warning: ${warning}`),
       '',
@@ -79,7 +87,11 @@ function tensorTable(rows: readonly { tensor: WeightTensor; summary?: ValueSumma
       tensor.type,
       tensor.shape.join(' x '),
       tensor.bytes,
-      ...(values ? (summary ? [small(summary.min), small(summary.max), `${(100 * summary.outlierRatio).toFixed(3)} %`] : ['', '', '']) : []),
+      ...(values
+        ? summary
+          ? [small(summary.min), small(summary.max), `${(100 * summary.outlierRatio).toFixed(3)} %`]
+          : ['', '', '']
+        : []),
     ]),
     [4, 5, 6, 7],
   );

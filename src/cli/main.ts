@@ -15,7 +15,18 @@ import { CheckFailed } from './terminal.ts';
 import { tourCommand } from './tour.ts';
 import { verifyCommand } from './verify.ts';
 
-const commands = [tourCommand, inspectCommand, planCommand, quantizeCommand, evaluateCommand, compareCommand, convertCommand, verifyCommand, generateCommand, forwardCommand];
+const commands = [
+  tourCommand,
+  inspectCommand,
+  planCommand,
+  quantizeCommand,
+  evaluateCommand,
+  compareCommand,
+  convertCommand,
+  verifyCommand,
+  generateCommand,
+  forwardCommand,
+];
 
 const program = new Command('fewbits')
   .description('Makes large language models smaller and shows what that costs.')
@@ -23,7 +34,13 @@ const program = new Command('fewbits')
   .showHelpAfterError(false)
   .configureOutput({ writeErr: () => {} })
   .exitOverride();
-for (const command of commands) program.addCommand(command().exitOverride().configureOutput({ writeErr: () => {} }), { isDefault: command === tourCommand });
+for (const command of commands)
+  program.addCommand(
+    command()
+      .exitOverride()
+      .configureOutput({ writeErr: () => {} }),
+    { isDefault: command === tourCommand },
+  );
 
 const debug = process.argv.includes('--debug');
 

@@ -1,8 +1,8 @@
 import { basename, dirname, resolve } from 'node:path';
-import { open, type Model } from '../format/index.ts';
-import { diskStore, type Store } from '../io/index.ts';
-import { openCheckpoint } from '../checkpoint/index.ts';
 import { defaultModel, defaultText } from '#run/embedded';
+import { openCheckpoint } from '../checkpoint/index.ts';
+import { type Model, open } from '../format/index.ts';
+import { diskStore, type Store } from '../io/index.ts';
 import { readImportance } from '../run/index.ts';
 import { readText } from './options.ts';
 

@@ -1,6 +1,7 @@
 /** Options that several commands have, and their parsing. */
-import { availableParallelism } from 'node:os';
+
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FileError, RecipeError } from '../errors.ts';
 import type { QuantizeOptions } from '../recipe/index.ts';
@@ -10,7 +11,9 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: s
   return (text) => {
     const value = Number(text);
     if (!/^-?\d+$/.test(text) || value < least || value > most) {
-      throw new InvalidArgumentError(`must be a whole number of at least ${least}${most < Number.MAX_SAFE_INTEGER ? ` and at most ${most}` : ''}.`);
+      throw new InvalidArgumentError(
+        `must be a whole number of at least ${least}${most < Number.MAX_SAFE_INTEGER ? ` and at most ${most}` : ''}.`,
+      );
     }
     return value;
   };
@@ -20,19 +23,33 @@ export function number(least: number, most = Number.POSITIVE_INFINITY): (text: s
   return (text) => {
     const value = Number(text);
     if (text.trim() === '' || Number.isNaN(value) || value < least || value > most) {
-      throw new InvalidArgumentError(`must be a number of at least ${least}${Number.isFinite(most) ? ` and at most ${most}` : ''}.`);
+      throw new InvalidArgumentError(
+        `must be a number of at least ${least}${Number.isFinite(most) ? ` and at most ${most}` : ''}.`,
+      );
     }
     return value;
   };
 }
 
-const units: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40 };
+const units: Readonly<Record<string, number>> = {
+  '': 1,
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KIB: 2 ** 10,
+  MIB: 2 ** 20,
+  GIB: 2 ** 30,
+  TIB: 2 ** 40,
+};
 
 /** '3MB', '1.5GiB', '4000': MB = 10^6, MiB = 2^20 bytes. */
 export function size(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text.trim());
   const unit = units[match?.[2]?.toUpperCase() ?? '?'];
-  if (!match || unit === undefined || Number(match[1]) === 0) throw new InvalidArgumentError('must be a size such as 3MB or 1.5GiB.');
+  if (!match || unit === undefined || Number(match[1]) === 0)
+    throw new InvalidArgumentError('must be a size such as 3MB or 1.5GiB.');
   return Math.floor(Number(match[1]) * unit);
 }
 
@@ -92,7 +109,19 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
   if (flags.symmetric && flags.asymmetric) throw new RecipeError('--symmetric and --asymmetric exclude each other');
   const { recipe, method, bits, group, range, type, to, pure, keep, encoder } = flags;
   const symmetric = flags.symmetric ? true : flags.asymmetric ? false : undefined;
-  const given = { method, bits, group, range, type, to, pure, keep, encoder, symmetric, ...(recipe !== undefined && { recipe: readJson(recipe) }) };
+  const given = {
+    method,
+    bits,
+    group,
+    range,
+    type,
+    to,
+    pure,
+    keep,
+    encoder,
+    symmetric,
+    ...(recipe !== undefined && { recipe: readJson(recipe) }),
+  };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as QuantizeOptions;
 }
 
@@ -111,6 +140,11 @@ export function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    throw new FileError({ what: 'cannot read the file', where: path, value: (error as NodeJS.ErrnoException).code, next: 'check the path' });
+    throw new FileError({
+      what: 'cannot read the file',
+      where: path,
+      value: (error as NodeJS.ErrnoException).code,
+      next: 'check the path',
+    });
   }
 }

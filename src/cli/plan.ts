@@ -1,5 +1,5 @@
-import { Command } from 'commander';
 import { basename } from 'node:path';
+import { Command } from 'commander';
 import type { Model } from '../format/index.ts';
 import { type Plan, plan, recipeFromOptions } from '../recipe/index.ts';
 import { importanceOf, openModel } from './models.ts';

@@ -1,13 +1,13 @@
 import { Command, Option } from 'commander';
 import { RecipeError } from '../errors.ts';
-import { type Comparison, compare } from '../evaluate/index.ts';
+import { type Comparison, compare, worstTensors } from '../evaluate/index.ts';
 import { type Model, open } from '../format/index.ts';
 import type { Plan } from '../recipe/index.ts';
-import { languageModel, type Report, type RunOptions, run, worstTensors } from '../run/index.ts';
+import { languageModel, type Report, type RunOptions, run } from '../run/index.ts';
 import { defaultContext, evaluationText, openModel, placeOf } from './models.ts';
 import { number, threadsOf, withCommon, withQuantization } from './options.ts';
 import { type PlanFlags, planFor } from './plan.ts';
-import { bytesText, CheckFailed, interruptSignal, printResult, ProgressLine, secondsText, small, table } from './terminal.ts';
+import { bytesText, CheckFailed, interruptSignal, ProgressLine, printResult, secondsText, small, table } from './terminal.ts';
 
 interface QuantizeFlags extends PlanFlags {
   output: string;
@@ -101,18 +101,31 @@ async function evaluateOutput(name: string, model: Model, flags: QuantizeFlags, 
 }
 
 function reportText(report: Report, evaluation?: Comparison): string {
-  const worst = worstTensors(report, 5);
+  const measurable = report.tensors.flatMap((t) =>
+    t.sqnr !== undefined && Number.isFinite(t.sqnr) ? [{ ...t, sqnr: t.sqnr }] : [],
+  );
+  const worst = worstTensors(measurable, 5);
   const measured = evaluation?.models[0];
   return [
     `${report.output}: ${bytesText(report.bytes)} (${report.bytes} bytes), ${report.bitsPerWeight.toFixed(3)} bits per weight, ${secondsText(report.seconds)}, ${bytesText(report.peakMemory)} peak memory`,
-    report.verified ? `verified: ${report.tensors.length} tensors read back, finite and where they belong` : 'not verified (--verify none)',
+    report.verified
+      ? `verified: ${report.tensors.length} tensors read back, finite and where they belong`
+      : 'not verified (--verify none)',
     ...(measured
       ? [
           `perplexity ${measured.perplexity.toFixed(4)} (source ${evaluation!.reference.perplexity.toFixed(4)}), KL ${small(measured.kl.mean)}, same top token ${(100 * measured.sameTop).toFixed(2)} %`,
         ]
       : []),
     ...(worst.length
-      ? ['', 'tensors that lost most:', table(['tensor', 'scheme', 'SQNR dB', 'cosine', 'max error'], worst.map((t) => [t.name, t.scheme, t.sqnr!.toFixed(2), t.cosine.toFixed(6), small(t.maxError)]), [2, 3, 4])]
+      ? [
+          '',
+          'tensors that lost most:',
+          table(
+            ['tensor', 'scheme', 'SQNR dB', 'cosine', 'max error'],
+            worst.map((t) => [t.name, t.scheme, t.sqnr.toFixed(2), t.cosine?.toFixed(6) ?? '', small(t.maxError ?? 0)]),
+            [2, 3, 4],
+          ),
+        ]
       : []),
   ].join('\n');
 }

@@ -15,14 +15,36 @@ export interface Common {
 
 /** stdout. With --json only `document` is printed, and exactly once. */
 export function printResult(common: Common, document: object, people: () => string): void {
-  process.stdout.write(common.json ? `${JSON.stringify(document, (_, v) => (typeof v === 'bigint' ? Number(v) : v), 2)}\n` : `${people()}\n`);
+  process.stdout.write(
+    common.json ? `${JSON.stringify(document, (_, v) => (typeof v === 'bigint' ? Number(v) : v), 2)}\n` : `${people()}\n`,
+  );
 }
 
-export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[], right: readonly number[] = []): string {
+export function table(
+  head: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+  right: readonly number[] = [],
+): string {
   const made = new Table({
     head: head.map((text) => pc.bold(text)),
     style: { head: [], border: [], compact: true },
-    chars: { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '', right: '', 'right-mid': '', middle: '  ' },
+    chars: {
+      top: '',
+      'top-mid': '',
+      'top-left': '',
+      'top-right': '',
+      bottom: '',
+      'bottom-mid': '',
+      'bottom-left': '',
+      'bottom-right': '',
+      left: '',
+      'left-mid': '',
+      mid: '',
+      'mid-mid': '',
+      right: '',
+      'right-mid': '',
+      middle: '  ',
+    },
     colAligns: head.map((_, i) => (right.includes(i) ? 'right' : 'left')),
   });
   made.push(...rows.map((row) => row.map((cell) => printable(String(cell)))));

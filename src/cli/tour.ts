@@ -1,2 +1,4 @@
 import { Command } from 'commander';
-export function tourCommand(): Command { return new Command('tour'); }
+export function tourCommand(): Command {
+  return new Command('tour');
+}

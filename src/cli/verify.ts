@@ -17,10 +17,25 @@ export function verifyCommand(): Command {
         printResult(flags, { ...result, warnings: model.warnings }, () =>
           [
             ...(original
-              ? [table(['tensor', 'type', 'SQNR dB', 'cosine', 'max error'], result.tensors.map((t) => [t.name, t.type, t.sqnr?.toFixed(2) ?? 'exact', t.cosine?.toFixed(6) ?? '', t.maxError === undefined ? '' : small(t.maxError)]), [2, 3, 4]), '']
+              ? [
+                  table(
+                    ['tensor', 'type', 'SQNR dB', 'cosine', 'max error'],
+                    result.tensors.map((t) => [
+                      t.name,
+                      t.type,
+                      t.sqnr?.toFixed(2) ?? 'exact',
+                      t.cosine?.toFixed(6) ?? '',
+                      t.maxError === undefined ? '' : small(t.maxError),
+                    ]),
+                    [2, 3, 4],
+                  ),
+                  '',
+                ]
               : []),
             ...result.problems.map((problem) => `problem: ${problem}`),
-            result.ok ? `${name}: ${result.tensors.length} tensors decoded, all finite` : `${name}: ${result.problems.length} problems`,
+            result.ok
+              ? `${name}: ${result.tensors.length} tensors decoded, all finite`
+              : `${name}: ${result.problems.length} problems`,
           ].join('\n'),
         );
         if (!result.ok) throw new CheckFailed(`${name} did not pass: ${result.problems[0]}`);

@@ -27,7 +27,7 @@ export interface GridErrors {
   /** Values outside the range. */
   clipped: number;
   /** How often each code occurs, [2^bits]. */
-  codes: Uint32Array;
+  codes: readonly number[];
 }
 
 export interface TensorError {
@@ -50,21 +50,34 @@ export interface TensorError {
 /** Values in one call of the kernel: both sides stay in cache. A constant, because it fixes the order of the sums. */
 const pieceValues = 1 << 14;
 
-/** Measures one tile. x, y: [rows, cols], original and dequantized. */
-export function measureTile(kernels: Kernels, x: Float32Array, y: Float32Array, from: number, rows: number): TileErrors {
-  if (x.length !== y.length) throw new NumericError({ what: 'tiles of different sizes', value: y.length, limit: x.length });
+/** Where a tile lies in its tensor. */
+export interface TileRows {
+  from: number;
+  rows: number;
+  cols: number;
+}
+
+/**
+ * Measures one tile, run by run: `fill` puts rows [first, first + n) of the tile, original and dequantized, at the two places of
+ * the kernels' memory, f32[n, cols] each.
+ */
+export function measureTile(
+  kernels: Kernels,
+  { from, rows, cols }: TileRows,
+  fill: (first: number, n: number, x: number, y: number) => void,
+): TileErrors {
   const mark = kernels.mark();
-  const [xAt, yAt, sums] = [kernels.alloc(pieceValues * 4), kernels.alloc(pieceValues * 4), kernels.alloc(5 * 8)];
+  const step = Math.max(1, Math.floor(pieceValues / Math.max(1, cols)));
+  const [x, y, sums] = [kernels.alloc(step * cols * 4), kernels.alloc(step * cols * 4), kernels.alloc(5 * 8)];
   kernels.f64(sums, 5).fill(0);
-  for (let at = 0; at < x.length; at += pieceValues) {
-    const n = Math.min(pieceValues, x.length - at);
-    kernels.f32(xAt, n).set(x.subarray(at, at + n));
-    kernels.f32(yAt, n).set(y.subarray(at, at + n));
-    kernels.call('compare', xAt, yAt, n, sums);
+  for (let first = 0; first < rows; first += step) {
+    const n = Math.min(step, rows - first);
+    fill(first, n, x, y);
+    kernels.call('compare', x, y, n * cols, sums);
   }
   const [original, quantized, squaredError, product, maxError] = kernels.f64(sums, 5) as unknown as FiveSums;
   kernels.reset(mark);
-  return { from, rows, values: x.length, original, quantized, squaredError, product, maxError };
+  return { from, rows, values: rows * cols, original, quantized, squaredError, product, maxError };
 }
 
 /** In the order of the kernel `compare`. */
@@ -124,6 +137,6 @@ function gridReport(tiles: readonly TileErrors[], values: number): Partial<Tenso
 }
 
 /** The `count` tensors with the lowest SQNR, worst first; equals in the order given. */
-export function worstTensors(errors: readonly TensorError[], count = 10): TensorError[] {
+export function worstTensors<T extends Pick<TensorError, 'sqnr'>>(errors: readonly T[], count = 10): T[] {
   return [...errors].sort((a, b) => (a.sqnr === b.sqnr ? 0 : a.sqnr - b.sqnr)).slice(0, count);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FormatError, RecipeError } from '../errors.ts';
+import { FormatError, NumericError, RecipeError } from '../errors.ts';
 import { decodeRows, encodeRows } from './encode.ts';
 import { loadKernels } from './kernels.ts';
 
@@ -28,6 +28,10 @@ describe('encodeRows and decodeRows', () => {
     expect(() => encodeRows(kernels, 'q4_0', x, 0)).toThrow(RecipeError);
     expect(() => encodeRows(kernels, 'q4_0', x, 96)).toThrow(/whole rows/);
     expect(() => encodeRows(kernels, 'q4_0', x, 64, new Float32Array(32))).toThrow(/another width/);
+    const spoiled = (i: number, v: number, n = 128) => Float32Array.from({ length: n }, (_, j) => (j === i ? v : 1));
+    expect(() => encodeRows(kernels, 'q4_0', spoiled(70, Number.NaN), 64)).toThrow(/\[1, 6\]: a value is not finite \(got NaN\)/);
+    expect(() => encodeRows(kernels, 'q4_0', x, 64, spoiled(3, -1, 64))).toThrow(/column 3.*negative or not finite/);
+    expect(() => encodeRows(kernels, 'q4_0', x, 64, spoiled(3, Number.POSITIVE_INFINITY, 64))).toThrow(NumericError);
     expect(() => encodeRows(kernels, 'i8', x, 64)).toThrow(/cannot be encoded/);
     expect(() => decodeRows(kernels, 'i8', new Uint8Array(4), 4)).toThrow(/cannot be decoded/);
     expect(() => decodeRows(kernels, 'q4_0', new Uint8Array(18), 33)).toThrow(FormatError);

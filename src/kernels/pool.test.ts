@@ -76,6 +76,18 @@ describe('createPool', () => {
     expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
   });
 
+  it('rejects the task when no worker can be started, and refuses a pool of none', async () => {
+    let allowed = false;
+    pool = createPool(() => {
+      if (!allowed) throw new LimitError('no threads left');
+      return spawnWorker(entry);
+    }, 1);
+    await expect(pool.run('square', 1)).rejects.toThrow(/no threads left/);
+    allowed = true;
+    expect(await pool.run('square', 4)).toBe(16);
+    expect(() => createPool(() => spawnWorker(entry), 0)).toThrow(/a pool needs a worker/);
+  });
+
   it('rejects a payload that cannot be copied and goes on', async () => {
     const { run } = open(1);
     await expect(run('square', () => 0)).rejects.toThrow(/could not be cloned/);

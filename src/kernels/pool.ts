@@ -3,7 +3,7 @@
  * needed and end by message, never in the middle of a task.
  */
 import { workerPort } from '#kernels/threads';
-import { FewbitsError, LimitError } from '../errors.ts';
+import { FewbitsError, LimitError, RecipeError } from '../errors.ts';
 import { type CrossedError, cross, uncross } from './cross-error.ts';
 import type { Handlers, PortLike, WorkerLike } from './worker-like.ts';
 
@@ -33,28 +33,29 @@ export interface Pool {
   close(): Promise<void>;
 }
 
-/** `size` workers at most. */
+/** `size` workers at most. Throws RecipeError for less than one. */
 export function createPool(spawn: () => WorkerLike, size: number): Pool {
+  if (!(size >= 1)) throw new RecipeError({ what: 'a pool needs a worker', value: size, limit: 1 });
   const queue: Task[] = [];
   const slots = new Set<Slot>();
   let closing: Promise<void> | undefined;
 
   function next(): void {
     while (queue.length) {
-      const slot = [...slots].find((one) => !one.task) ?? (slots.size < size ? start() : undefined);
-      if (!slot) return;
-      give(slot, queue.shift()!);
+      const idle = [...slots].find((slot) => !slot.task);
+      if (!idle && slots.size >= size) return;
+      const task = queue.shift()!;
+      try {
+        give(idle ?? start(), task);
+      } catch (error) {
+        task.reject(error); // no worker could be started, or the payload cannot be copied and the worker never saw it
+      }
     }
   }
 
   function give(slot: Slot, task: Task): void {
+    slot.worker.post(task.order, task.transfer);
     slot.task = task;
-    try {
-      slot.worker.post(task.order, task.transfer);
-    } catch (error) {
-      slot.task = undefined; // the payload cannot be copied; the worker never saw it
-      task.reject(error);
-    }
   }
 
   function start(): Slot {
@@ -82,6 +83,7 @@ export function createPool(spawn: () => WorkerLike, size: number): Pool {
   /** Called for every exit and for every error, so possibly twice. */
   function died(slot: Slot, how: string): void {
     slots.delete(slot);
+    end(slot); // in case it only sent what cannot be read
     slot.worker.close();
     slot.task?.reject(
       new LimitError({

@@ -29,6 +29,7 @@ const shapes = [
   [3, 2],
   [2, 5],
   [5, 4],
+  [2, 9],
 ] as const;
 
 function matrix(make: (random: Random, i: number) => number, n: number, seed: number): Float32Array {

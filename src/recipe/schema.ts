@@ -58,7 +58,7 @@ export const recipeSchema = z
     fileType: z
       .string()
       .optional()
-      .describe('A GGUF file type: llama.cpp’s own choice per tensor, e.g. q4_k_m. Rules override it.'),
+      .describe("A GGUF file type: llama.cpp's own choice per tensor, e.g. q4_k_m. Rules override it."),
     scheme: scheme
       .optional()
       .describe('What every linear layer becomes when no rule says otherwise. In a bag of tensors: every matrix.'),

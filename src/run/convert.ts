@@ -3,7 +3,7 @@ import { RecipeError } from '../errors.ts';
 import { allowsQuantization } from '../format/gguf/type-rules.ts';
 import type { ContainerName, Model, WeightTensor } from '../format/types.ts';
 import type { RecipeInput } from '../recipe/index.ts';
-import { storage, type StorageType } from '../tensor/storage.ts';
+import { type StorageType, storage } from '../tensor/storage.ts';
 
 export interface Conversion {
   recipe: RecipeInput;
@@ -24,7 +24,12 @@ export function convertRecipe(model: Model, to: ContainerName, options: { type?:
   const { requantize } = options;
   const type = options.type?.toLowerCase();
   if (type !== undefined && !Object.hasOwn(holds, type)) {
-    throw new RecipeError({ what: 'convert changes between float types', where: '--type', value: options.type, next: 'choose f32, f16 or bf16, or use fewbits quantize' });
+    throw new RecipeError({
+      what: 'convert changes between float types',
+      where: '--type',
+      value: options.type,
+      next: 'choose f32, f16 or bf16, or use fewbits quantize',
+    });
   }
   const wanted = type as 'f32' | 'f16' | 'bf16' | undefined;
   if (wanted) refuseLoss(model, wanted, requantize);
@@ -33,7 +38,11 @@ export function convertRecipe(model: Model, to: ContainerName, options: { type?:
     recipe: {
       version: 1,
       container: to,
-      rules: wanted ? model.tensors.filter((tensor) => isWeight(tensor)).map((tensor) => ({ name: escapeGlob(tensor.name), scheme: { kind: 'storage', type: wanted } })) : [],
+      rules: wanted
+        ? model.tensors
+            .filter((tensor) => isWeight(tensor))
+            .map((tensor) => ({ name: escapeGlob(tensor.name), scheme: { kind: 'storage', type: wanted } }))
+        : [],
     },
   };
 }
@@ -49,11 +58,16 @@ function escapeGlob(name: string): string {
 function refuseLoss(model: Model, type: 'f32' | 'f16' | 'bf16', requantize: boolean): void {
   if (requantize) return;
   for (const { name, stored, type: label } of model.tensors) {
-    const exact = stored.form === 'storage' && (storage[stored.type].block === 1 ? holds[type]!.includes(stored.type) : type === 'f32');
+    const exact =
+      stored.form === 'storage' && (storage[stored.type].block === 1 ? holds[type]!.includes(stored.type) : type === 'f32');
     // bf16 to f16 keeps more bits of the fraction and drops the range that weights do not use: the customary conversion.
     const customary = stored.form === 'storage' && stored.type === 'bf16' && type === 'f16';
     if (exact || customary || stored.rows === 1) continue;
-    throw new RecipeError({ what: `${label} does not fit ${type} without loss`, where: name, next: 'add --requantize to allow it' });
+    throw new RecipeError({
+      what: `${label} does not fit ${type} without loss`,
+      where: name,
+      next: 'add --requantize to allow it',
+    });
   }
 }
 
@@ -61,5 +75,9 @@ function refuseLoss(model: Model, type: 'f32' | 'f16' | 'bf16', requantize: bool
 function refuseGrids(model: Model): void {
   const grid = model.tensors.find(({ stored }) => stored.form === 'tile');
   if (!grid) return;
-  throw new RecipeError({ what: `GGUF has no type with the grid of ${grid.type}`, where: grid.name, next: 'quantize the original model with --type, or this one with quantize --requantize' });
+  throw new RecipeError({
+    what: `GGUF has no type with the grid of ${grid.type}`,
+    where: grid.name,
+    next: 'quantize the original model with --type, or this one with quantize --requantize',
+  });
 }

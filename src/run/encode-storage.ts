@@ -13,7 +13,12 @@ export function runRows(cols: number): number {
 }
 
 /** Encodes fetched rows into one storage type; tells where in the kernels' memory the result lies, [rows, rowBytes]. */
-export function encodeStorage(task: TileTask, kernels: Kernels, rows: FetchedRows, type: StorageType): { at: number; length: number } {
+export function encodeStorage(
+  task: TileTask,
+  kernels: Kernels,
+  rows: FetchedRows,
+  type: StorageType,
+): { at: number; length: number } {
   const { cols } = task.from;
   const rowBytes = rowBytesOf(type, cols);
   const out = kernels.alloc(rows.count * rowBytes);

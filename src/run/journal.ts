@@ -3,12 +3,12 @@
  * cut; it is ignored, and its tile is done again.
  */
 import { RecipeError } from '../errors.ts';
+import type { TileErrors } from '../evaluate/tensor-report.ts';
 import { read } from '../io/index.ts';
 import type { Store } from '../io/types.ts';
-import type { TileStats } from './tile-stats.ts';
 
-/** [tensor, first row, statistics or null]. */
-export type JournalEntry = [tensor: number, from: number, stats: TileStats | null];
+/** [tensor, first row, errors of the tile or null]. */
+export type JournalEntry = [tensor: number, from: number, errors: TileErrors | null];
 
 export interface Journal {
   /** What an earlier run finished. */

@@ -1,7 +1,8 @@
+import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
 import type { Plan } from '../recipe/plan.ts';
-import { errorOfStats, type TensorError, type TileStats } from './tile-stats.ts';
 
-export interface TensorReport extends TensorError {
+/** The errors are there when the output was read back; sqnr is null in JSON where nothing is lost. */
+export interface TensorReport extends Partial<TensorError> {
   /** Name in the output. */
   name: string;
   /** Canonical name. */
@@ -34,11 +35,11 @@ export interface RunFacts {
   peakMemory: number;
   verified: boolean;
   resumed: number;
-  /** By tensor of the layout. */
-  stats: readonly TileStats[];
+  /** Tiles by tensor of the layout; empty where nothing was read back. */
+  errors: readonly (readonly TileErrors[])[];
 }
 
-export function buildReport(plan: Plan, { stats, ...facts }: RunFacts): Report {
+export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report {
   return {
     ...facts,
     container: plan.container,
@@ -49,19 +50,11 @@ export function buildReport(plan: Plan, { stats, ...facts }: RunFacts): Report {
     runtimes: plan.runtimes,
     recipe: plan.recipe,
     tensors: plan.tensors.map(({ name, source, scheme, bytes }, i) => ({
+      ...(errors[i]!.length > 0 && tensorError(name, plan.layout.tensors[i]!.from.rows, errors[i]!)),
       name,
       source,
       scheme,
       bytes,
-      ...errorOfStats(stats[i]!),
     })),
   };
-}
-
-/** The tensors that lost most, worst first. */
-export function worstTensors(report: Pick<Report, 'tensors'>, count = 10): TensorReport[] {
-  return report.tensors
-    .filter((tensor) => tensor.sqnr !== null)
-    .sort((a, b) => a.sqnr! - b.sqnr!)
-    .slice(0, count);
 }

@@ -8,6 +8,7 @@
 
 import { peakMemory } from '#run/spawn';
 import { FileError, LimitError, NumericError } from '../errors.ts';
+import type { TileErrors } from '../evaluate/tensor-report.ts';
 import type { PlacedTensor } from '../format/types.ts';
 import type { ByteSink, Store } from '../io/types.ts';
 import { type Plan, tilesOf } from '../recipe/plan.ts';
@@ -17,7 +18,6 @@ import { Progress, type ProgressEvent } from './progress.ts';
 import { buildReport, type Report } from './report.ts';
 import { surveyTensors } from './survey.ts';
 import type { TileField, TileResult, TileTask } from './tile.ts';
-import { addStats, noStats, type TileStats } from './tile-stats.ts';
 import { type TileWorkers, tileWorkers } from './workers.ts';
 
 export interface RunOptions {
@@ -54,7 +54,7 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
     workers = await tileWorkers(options.threads ?? 1);
     const surveys = await surveyTensors(layout.tensors, workers, options.signal);
     const progress = new Progress(layout.tensors, options.onProgress);
-    const stats = layout.tensors.map(() => new Map<number, TileStats>());
+    const errors: TileErrors[][] = layout.tensors.map(() => []);
     const known = new Map(journal.done.map(([tensor, from, entry]) => [`${tensor}:${from}`, entry]));
     const one = async (index: number, rows: readonly [number, number]) => {
       const tensor = layout.tensors[index]!;
@@ -65,14 +65,13 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
       if (!result) {
         result = await workers!.tile({ ...task, steps: verify === 'none' ? 'write' : 'both' });
         for (const { key, offset, bytes } of result.pieces ?? []) await sinks[tensor.fields[key]!.file]!.write(bytes, offset);
-        await journal.add([index, rows[0], result.stats ?? null]);
+        await journal.add([index, rows[0], result.errors ?? null]);
       }
-      if (result.stats) stats[index]!.set(rows[0], result.stats);
+      if (result.errors) errors[index]!.push(result.errors);
       progress.add(index, rows);
     };
     await inOrder(jobs(layout.tensors, one), workers.size * 2, options.signal);
     for (const sink of sinks) await sink.flush();
-    const sums = stats.map((tiles) => [...tiles].sort(([a], [b]) => a - b).reduce((sum, [, one]) => addStats(sum, one), noStats));
     if (verify !== 'none') await checkOutput(plan, store, files);
     const report = buildReport(plan, {
       output: `${store.name}/${output.name}`,
@@ -80,7 +79,7 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
       peakMemory: peakMemory(),
       verified: verify !== 'none',
       resumed: journal.done.length,
-      stats: sums,
+      errors,
     });
     for (const sink of sinks.splice(0)) await sink.close();
     await publish(plan, store, folder, files, report, options.force ?? false);
@@ -160,22 +159,18 @@ function taskOf(
 }
 
 /**
- * A tile that an earlier run finished: its bytes are read back and must give the statistics of the journal; else it is done again.
+ * A tile that an earlier run finished: its bytes are read back and must give the errors of the journal; else it is done again.
  */
 async function recheck(
   task: TileTask,
-  before: TileStats | null,
+  before: TileErrors | null,
   verify: 'full' | 'none',
   workers: TileWorkers,
 ): Promise<TileResult | undefined> {
   if (verify === 'none') return {};
-  if (before === null) return undefined;
-  const { stats } = await workers.tile({ ...task, steps: 'check' });
-  return stats && sameStats(stats, before) ? { stats } : undefined;
-}
-
-function sameStats(a: TileStats, b: TileStats): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
+  const { errors } = await workers.tile({ ...task, steps: 'check' });
+  const same = JSON.stringify(errors ?? null) === JSON.stringify(before);
+  return same && errors ? { errors } : undefined;
 }
 
 function* jobs<T>(

@@ -6,6 +6,7 @@
  *   -> read back what was written -> decode -> compare with the source
  */
 import { FileError } from '../errors.ts';
+import type { TileErrors } from '../evaluate/tensor-report.ts';
 import { type FetchedRows, fetchRows, type OpenSource } from '../format/read-rows.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, Field, StoredTensor, TileForm } from '../format/types.ts';
@@ -13,8 +14,8 @@ import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import { compareRows } from './compare-rows.ts';
 import { checkFinite, encodeStorage } from './encode-storage.ts';
-import { compareRows, type TileStats } from './tile-stats.ts';
 
 export interface TileField {
   handle: SinkHandle;
@@ -40,7 +41,8 @@ export interface TileTask {
 }
 
 export interface TileResult {
-  stats?: TileStats;
+  /** Undefined for integers and where nothing was read back. */
+  errors?: TileErrors;
   /** Bytes that the caller has to write, where a worker cannot reach the sink. */
   pieces?: TilePiece[];
 }
@@ -72,9 +74,10 @@ export async function runTile(task: TileTask, tools: TileTools): Promise<TileRes
   const encoded = task.steps === 'check' ? [] : encode(task, kernels, rows);
   const reachable = Object.values(task.fields).every((field) => field.handle.kind === 'file');
   const pieces = reachable ? undefined : encoded.map(({ key, offset, bytes }) => ({ key, offset, bytes: bytes().slice() }));
-  if (reachable) for (const { key, offset, bytes } of encoded) await (await tools.sink(task.fields[key]!.handle)).write(bytes(), offset);
-  const stats = task.steps === 'write' ? undefined : await check(task, tools, rows, encoded, pieces);
-  return { ...(stats && { stats }), ...(pieces && { pieces }) };
+  if (reachable)
+    for (const { key, offset, bytes } of encoded) await (await tools.sink(task.fields[key]!.handle)).write(bytes(), offset);
+  const errors = task.steps === 'write' ? undefined : await check(task, tools, rows, encoded, pieces);
+  return { ...(errors && { errors }), ...(pieces && { pieces }) };
 }
 
 function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] {
@@ -104,9 +107,15 @@ function placeOf(task: TileTask, key: string): number {
 
 /**
  * Decodes what the output holds and compares it with the source. `encoded` is what was meant to be written; without it (a resumed
- * run) the statistics tell whether the rows are what they should be.
+ * run) the errors tell whether the rows are what they should be.
  */
-async function check(task: TileTask, tools: TileTools, rows: FetchedRows, encoded: Encoded[], pieces?: TilePiece[]): Promise<TileStats> {
+async function check(
+  task: TileTask,
+  tools: TileTools,
+  rows: FetchedRows,
+  encoded: Encoded[],
+  pieces?: TilePiece[],
+): Promise<TileErrors | undefined> {
   const { kernels } = tools;
   const back = await fetchRows(kernels, tools.open, readBack(task, rows, pieces), ...task.rows);
   const data = encoded.find(({ key }) => key === 'data')?.bytes();
@@ -118,7 +127,7 @@ async function check(task: TileTask, tools: TileTools, rows: FetchedRows, encode
       next: 'the disk or its driver is failing; run the same command again on another disk',
     });
   }
-  return compareRows(task, kernels, rows, back);
+  return compareRows(kernels, { from: task.rows[0], cols: task.from.cols }, rows, back);
 }
 
 /** How the output's rows are decoded: the same path as for any input, so that the check uses nothing the encoder computed. */

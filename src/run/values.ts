@@ -60,5 +60,13 @@ export async function valueSummary({ stored }: WeightTensor): Promise<ValueSumma
   await each((values) => {
     for (const x of values) if (Number.isFinite(x) && Math.abs(x - mean) > 6 * deviation) outliers++;
   });
-  return { min, max, absmax: Math.max(-min, max), mean, standardDeviation: deviation, outlierRatio: outliers / finite, nonFinite };
+  return {
+    min,
+    max,
+    absmax: Math.max(-min, max),
+    mean,
+    standardDeviation: deviation,
+    outlierRatio: outliers / finite,
+    nonFinite,
+  };
 }

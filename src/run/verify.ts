@@ -2,10 +2,12 @@
  * Verification of a file that lies on disk: structure and bounds are checked by the reader; then every tensor is decoded and looked
  * through for NaN and Inf, and compared with the model it was made from when that is given.
  */
-import type { Model, WeightTensor } from '../format/types.ts';
+
+import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
 import { fingerprint } from '../format/fingerprint.ts';
 import { fetchRows } from '../format/read-rows.ts';
-import { addStats, errorOfStats, noStats, type TensorError, type TileStats } from './tile-stats.ts';
+import type { Model, WeightTensor } from '../format/types.ts';
+import { compareRows } from './compare-rows.ts';
 import { tileTools } from './tile-tools.ts';
 
 export interface VerifiedTensor extends Partial<TensorError> {
@@ -32,16 +34,17 @@ export async function verify(model: Model, against?: Model, signal?: AbortSignal
     signal?.throwIfAborted();
     const original = originals.get(tensor.name);
     if (against && !original) problems.push(`${tensor.name} is not in ${against.name}`);
-    const { stats, problem } = await look(tensor, original);
+    const { errors, problem } = await look(tensor, original);
     if (problem) problems.push(problem);
-    tensors.push({ name: tensor.name, type: tensor.type, bytes: tensor.bytes, ...(stats && errorOfStats(stats)) });
+    const error = errors && tensorError(tensor.name, tensor.stored.rows, errors);
+    tensors.push({ ...error, name: tensor.name, type: tensor.type, bytes: tensor.bytes });
   }
   const present = new Set(model.tensors.map((tensor) => tensor.name));
   for (const name of originals.keys()) if (!present.has(name)) problems.push(`${name} of ${against!.name} is missing`);
   return { ok: problems.length === 0, problems, tensors };
 }
 
-async function look(tensor: WeightTensor, original?: WeightTensor): Promise<{ stats?: TileStats; problem?: string }> {
+async function look(tensor: WeightTensor, original?: WeightTensor): Promise<{ errors?: TileErrors[]; problem?: string }> {
   const { kernels, open } = await tools();
   const { stored } = tensor;
   if (original && `${original.shape}` !== `${tensor.shape}`) {
@@ -49,7 +52,7 @@ async function look(tensor: WeightTensor, original?: WeightTensor): Promise<{ st
   }
   const heads = Math.max(...[stored, original?.stored].map((one) => (one?.order ? one.rows / one.order.heads : 1)));
   const step = Math.max(heads, Math.floor(STEP_VALUES / Math.max(1, stored.cols * heads)) * heads);
-  let stats = noStats;
+  const errors: TileErrors[] = [];
   for (let from = 0; from < stored.rows; from += step) {
     kernels.reset();
     const to = Math.min(stored.rows, from + step);
@@ -60,20 +63,17 @@ async function look(tensor: WeightTensor, original?: WeightTensor): Promise<{ st
     rows.decode(0, to - from, y);
     const bad = kernels.call('first_nonfinite', y, count);
     if (bad >= 0) {
-      return { problem: `${tensor.name}[${from + Math.floor(bad / stored.cols)}, ${bad % stored.cols}] is ${kernels.f32(y + bad * 4, 1)[0]}` };
+      return {
+        problem: `${tensor.name}[${from + Math.floor(bad / stored.cols)}, ${bad % stored.cols}] is ${kernels.f32(y + bad * 4, 1)[0]}`,
+      };
     }
     if (!original) continue;
     const source = await fetchRows(kernels, open, original.stored, from, to);
-    if (!source.decodable) return {};
-    const x = kernels.alloc(count * 4);
-    const sums = kernels.alloc(40);
-    source.decode(0, to - from, x);
-    kernels.f64(sums, 5).fill(0);
-    kernels.call('compare', x, y, count, sums);
-    const [xx, yy, dd, xy, max] = kernels.f64(sums, 5) as unknown as [number, number, number, number, number];
-    stats = addStats(stats, { count, xx, yy, dd, xy, max });
+    const tile = compareRows(kernels, { from, cols: stored.cols }, source, rows);
+    if (!tile) return {};
+    errors.push(tile);
   }
-  return original ? { stats } : {};
+  return original ? { errors } : {};
 }
 
 let shared: ReturnType<typeof tileTools> | undefined;
@@ -94,6 +94,6 @@ function sourceOf({ checkpoint }: Model): string | undefined {
   if (key?.type === 'string') return key.value;
   const text = checkpoint.metadata?.get('fewbits');
   if (text === undefined) return undefined;
-  const { source } = JSON.parse(text) as { source?: unknown };
-  return typeof source === 'string' ? source : undefined;
+  const { provenance } = JSON.parse(text) as { provenance?: { source?: unknown } };
+  return typeof provenance?.source === 'string' ? provenance.source : undefined;
 }

@@ -24,7 +24,8 @@ export const fewbits: Container = {
     return layoutFolder(request, {
       tensors,
       metadata: (names) => metadata(request, new Map([...described].filter(([name]) => names.has(name)))),
-      config: { quantization_config: { quant_method: 'fewbits', version: 1 } },
+      // The configuration describes the tensors of all shards, so that a folder is understood without opening each header.
+      config: { quantization_config: { quant_method: 'fewbits', ...documentOf(request, described) } },
       files: [{ name: 'recipe.json', text: JSON.stringify(request.recipe, null, 2) }],
     });
   },
@@ -77,10 +78,18 @@ function fieldHead(name: string, key: string, tile: TileForm, rows: number, size
   return { name, type, shape: [size.whole === undefined ? rows : 1, perRow] };
 }
 
+function documentOf(request: LayoutRequest, described: ReadonlyMap<string, Described>): JsonObject {
+  const document = {
+    version: 1,
+    ...(request.provenance && { provenance: request.provenance }),
+    tensors: Object.fromEntries(described),
+  };
+  return document as unknown as JsonObject;
+}
+
 function metadata(request: LayoutRequest, described: ReadonlyMap<string, Described>): ReadonlyMap<string, string> {
-  const document = { version: 1, ...request.provenance, tensors: Object.fromEntries(described) };
   return new Map([
     ['format', 'pt'],
-    [METADATA_KEY, JSON.stringify(document satisfies object as unknown as JsonObject)],
+    [METADATA_KEY, JSON.stringify(documentOf(request, described))],
   ]);
 }

@@ -1,6 +1,6 @@
 // What the kernels for blocks of 32 share. ggml's bytes need each float sum in C's order, so sums are never spread over lanes:
 // four blocks advance together, one a lane ("quad"). The blocks of a matrix follow one another, rows included, so a quad is
-// 128 values in a row; the last quad of a matrix repeats the last block, which then is written again with the same bytes.
+// 128 values in a row; in the last one the last block fills the lanes that are left over.
 
 export const BLOCK: usize = 128; // bytes of 32 f32
 

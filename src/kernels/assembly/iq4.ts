@@ -83,9 +83,11 @@ export function codebookScale(x: usize, extreme: f32, weights: usize): f32 {
   return scale;
 }
 
+/** Addresses in changeTable. Only values that are not finite, which callers refuse, could lie outside of it. */
 @inline
 function entryOf(scaled: v128): v128 {
-  const z = i32x4.trunc_sat_f32x4_s(f32x4.floor(f32x4.add(scaled, scaled)));
+  const inside = f32x4.pmax(f32x4.splat(-135), f32x4.pmin(f32x4.splat(135), scaled));
+  const z = i32x4.trunc_sat_f32x4_s(f32x4.floor(f32x4.add(inside, inside)));
   return i32x4.add(i32x4.mul(z, i32x4.splat(12)), i32x4.splat(<i32>changeTable + 12 * SPAN));
 }
 

@@ -1,7 +1,8 @@
 // Q4_K and Q5_K up to packing, as in ref/k-affine.ref.ts: eight groups of 32, d * scale * code - dmin * min.
 import { loadHalf, toHalf } from './half';
-import { bendImportance, laneW, laneX, nearestInt, roundAffine, searchedAffine, sumOfSquares, toLanes } from './k_common';
-import { fitMin, fitScale } from './k_common';
+import {
+  bendImportance, fitMin, fitScale, laneW, laneX, nearestInt, roundAffine, searchedAffine, sumOfSquares, toLanes,
+} from './k_common';
 import { fitPositive, minCodes, scaleCodes, units } from './k_positive';
 
 /** Fills laneX and laneW; importance: f32[256] or 0. */

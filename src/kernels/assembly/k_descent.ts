@@ -3,27 +3,33 @@ import { codes, fitScale, laneW, laneX, nearestInt4 } from './k_common';
 import { extreme } from './k_symmetric';
 
 const QUAD: usize = 256; // bytes of four groups: 16 vectors
+const STATE: usize = 64;
 const laneWX: usize = memory.data(1024, 16); // f32[4][16][4]: x^2 * x
 const laneCode: usize = memory.data(1024, 16); // f32[4][16][4]
-const sums: usize = memory.data(4 * 48, 16); // for each quad: w x code, w code^2, which lanes are not zero groups
+const sums: usize = memory.data(256, 16); // a quad's w x code, w code^2, lanes that are no zero group, lanes changed
 
 /** Codes -max .. max - 1 in laneCode, scales in fitScale. */
 export function fitSymmetricByDescent(max: i32): void {
   for (let quad: usize = 0; quad < 4; quad++) start(quad, max);
-  for (let sweep = 0; sweep < 5; sweep++) {
-    let changed = i32x4.splat(0);
+  // A sweep that changes nothing in four groups is their last.
+  let active: i32 = 15;
+  for (let sweep = 0; sweep < 5 && active != 0; sweep++) {
     for (let i: usize = 0; i < QUAD; i += 16) {
       // One element's change waits for the one before: the four quads, which do not, fill that time.
-      changed = v128.or(changed, improve(i, sums, max));
-      changed = v128.or(changed, improve(i + QUAD, sums + 48, max));
-      changed = v128.or(changed, improve(i + 2 * QUAD, sums + 96, max));
-      changed = v128.or(changed, improve(i + 3 * QUAD, sums + 144, max));
+      for (let quad: usize = 0; quad < 4; quad++) {
+        if ((active >> <i32>quad) & 1) improve(i + quad * QUAD, sums + quad * STATE, max);
+      }
     }
-    if (!v128.any_true(changed)) break;
+    active = 0;
+    for (let quad: usize = 0; quad < 4; quad++) {
+      const changed = sums + quad * STATE + 48;
+      active |= <i32>v128.any_true(v128.load(changed)) << <i32>quad;
+      v128.store(changed, i32x4.splat(0));
+    }
   }
   for (let quad: usize = 0; quad < 4; quad++) {
-    const lx = v128.load(sums + quad * 48, 0);
-    const l2 = v128.load(sums + quad * 48, 16);
+    const lx = v128.load(sums + quad * STATE, 0);
+    const l2 = v128.load(sums + quad * STATE, 16);
     v128.store(fitScale + (quad << 4), v128.and(f32x4.div(lx, l2), f32x4.gt(l2, f32x4.splat(0))));
   }
 }
@@ -47,14 +53,15 @@ function start(quad: usize, max: i32): void {
     v128.store(laneWX + quad * QUAD + i, wx);
     v128.store(laneCode + quad * QUAD + i, code);
   }
-  v128.store(sums + quad * 48, lx, 0);
-  v128.store(sums + quad * 48, l2, 16);
-  v128.store(sums + quad * 48, alive, 32);
+  v128.store(sums + quad * STATE, lx, 0);
+  v128.store(sums + quad * STATE, l2, 16);
+  v128.store(sums + quad * STATE, alive, 32);
+  v128.store(sums + quad * STATE, i32x4.splat(0), 48);
 }
 
-/** Gives the element at byte i the code that is best beside the others, where that helps; returns the lanes that changed. */
+/** Gives the element at byte i the code that is best beside the others, where that helps. */
 @inline
-function improve(i: usize, state: usize, max: i32): v128 {
+function improve(i: usize, state: usize, max: i32): void {
   const zero = f32x4.splat(0);
   const w = v128.load(laneW + i);
   const wx = v128.load(laneWX + i);
@@ -73,7 +80,7 @@ function improve(i: usize, state: usize, max: i32): v128 {
   v128.store(laneCode + i, v128.bitselect(code, old, better));
   v128.store(state, v128.bitselect(newLx, lx, better), 0);
   v128.store(state, v128.bitselect(newL2, l2, better), 16);
-  return better;
+  v128.store(state, v128.or(v128.load(state, 48), better), 48);
 }
 
 /** clamp(round(x), -max, max - 1) as floats; x may be anything, as the quotient has no bound. */
@@ -86,7 +93,7 @@ function encode(x: v128, max: i32): v128 {
 export function searchedByDescent(j: i32, max: i32): void {
   const quad = <usize>j >> 2;
   const lane = <usize>(j & 3) << 2;
-  const alive = load<i32>(sums + quad * 48 + 32 + lane);
+  const alive = load<i32>(sums + quad * STATE + 32 + lane);
   for (let i: usize = 0; i < 16; i++) {
     const code = <i32>load<f32>(laneCode + quad * QUAD + (i << 4) + lane);
     store<u8>(codes + (<usize>j << 4) + i, (code + max) & alive);

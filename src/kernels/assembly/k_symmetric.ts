@@ -43,6 +43,7 @@ export function fitSymmetric(quad: i32, max: f32, weighted: bool): void {
   for (let t: i32 = 1; t < 19; t += 2) {
     const inverse0 = v128.and(f32x4.div(f32x4.splat(-stretched(max, t)), largest), alive);
     const inverse1 = v128.and(f32x4.div(f32x4.splat(-stretched(max, t + 1)), largest), alive);
+    // Below max + 0.5 nothing rounds past -max.
     if (t < 13) sums(x, w, inverse0, inverse1, max, false);
     else sums(x, w, inverse0, inverse1, max, true);
     for (let at: usize = 0; at < 64; at += 32) {

@@ -16,11 +16,11 @@ export function encode_q2_k(x: usize, out: usize, rows: i32, cols: i32, weights:
       toLanes(x, laneX, 16);
       if (weights) {
         bendImportance(weights + (<usize>column << 2), sumOfSquares(x) / 256, 16);
-        for (let quad: i32 = 0; quad < 4; quad++) fitAffine(quad, 16, 3, -0.9, 0.05, 36, false);
+        fitAffine(16, 3, -0.9, 0.05, 36, false);
         fitPositive(16, 15);
       } else {
         for (let i: usize = 0; i < 1024; i += 16) v128.store(laneW + i, f32x4.abs(v128.load(laneX + i)));
-        for (let quad: i32 = 0; quad < 4; quad++) fitAffine(quad, 16, 3, -0.5, 0.1, 15, true);
+        fitAffine(16, 3, -0.5, 0.1, 15, true);
         store<f32>(units, levelByLargest(fitScale, scaleCodes), 0);
         store<f32>(units, levelByLargest(fitMin, minCodes), 4);
       }

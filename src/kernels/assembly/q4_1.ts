@@ -8,12 +8,12 @@ import { fitMin, fitScale } from './k_common';
 import { codesOfLane, searchAffine } from './weighted';
 
 const SIZE: usize = 20;
-// f32x4 of four blocks, read back one lane at a time.
+// One lane a block, read back one at a time.
 const minima: usize = memory.data(16, 16);
 const inverses: usize = memory.data(16, 16);
 const biases: usize = memory.data(16, 16);
-const halfScales: usize = memory.data(16, 16);
-const halfMinima: usize = memory.data(16, 16);
+const halfScales: usize = memory.data(32, 16);
+const halfMinima: usize = memory.data(32, 16);
 
 export function encode_q4_1(x: usize, out: usize, rows: i32, cols: i32, weights: usize): void {
   const blocks = (<usize>rows * <usize>cols) >> 5;
@@ -44,11 +44,13 @@ export function encode_q4_1(x: usize, out: usize, rows: i32, cols: i32, weights:
 function encodeRow(x: usize, out: usize, cols: i32, weights: usize): usize {
   const sigma2 = sumOfSquares(x, cols) / <f32>cols;
   const blocks = <usize>cols >> 5;
-  for (let i: usize = 0; i < blocks; i += 4) {
+  for (let i: usize = 0; i < blocks; i += 8) {
     searchAffine(x, i, blocks - 1, weights, sigma2, 15);
-    v128.store(halfScales, halfOf(v128.load(fitScale)));
-    v128.store(halfMinima, halfOf(f32x4.neg(v128.load(fitMin))));
-    const lanes = min(4, blocks - i);
+    for (let quad: usize = 0; quad < 32; quad += 16) {
+      v128.store(halfScales + quad, halfOf(v128.load(fitScale + quad)));
+      v128.store(halfMinima + quad, halfOf(f32x4.neg(v128.load(fitMin + quad))));
+    }
+    const lanes = min(8, blocks - i);
     for (let lane: usize = 0; lane < lanes; lane++, out += SIZE) {
       store<u16>(out, load<u16>(halfScales + 4 * lane));
       store<u16>(out, load<u16>(halfMinima + 4 * lane), 2);

@@ -11,10 +11,8 @@ export function encode_q4_k(x: usize, out: usize, rows: i32, cols: i32, weights:
   for (let row: i32 = 0; row < rows; row++) {
     for (let column: i32 = 0; column < cols; column += 256) {
       weighAffine32(x, weights ? weights + (<usize>column << 2) : 0);
-      for (let quad: i32 = 0; quad < 2; quad++) {
-        if (weights) fitAffine(quad, 32, 15, -0.9, 0.05, 36, false);
-        else fitAffine(quad, 32, 15, -1, 0.1, 20, false);
-      }
+      if (weights) fitAffine(32, 15, -0.9, 0.05, 36, false);
+      else fitAffine(32, 15, -1, 0.1, 20, false);
       finishAffine32(x, out, weights != 0, 15, 255);
       for (let i: usize = 0; i < 128; i += 32) {
         pack(codes + 2 * i, out + 16 + i);
