@@ -6,6 +6,7 @@ const usage = `npm run bench -- [SECTION...]     (default: kernels evaluate quan
   kernels      encoding and decoding, one thread, beside ggml
   evaluate     tokens a second of the default model, native and wasm
   quantize     file to file on a synthetic model of 1.2 billion parameters, beside llama.cpp's quantizer
+  quality      size, perplexity and KL of every type on the default model, and docs/size-and-loss.svg
   checkpoint   only make that model (--container gguf|huggingface)
 Options: --runs 3  --threads 2  --layers 16  --types q4_0,q6_k  --all (every type)  --pure (one type for
          all matrices)  --huggingface (quantize the bf16 folder too)
@@ -36,6 +37,7 @@ runProgram(async () => {
       const { huggingface, pure } = options;
       return benchQuantize({ types, layers, threads, runs, huggingface, pure });
     },
+    quality: async () => (await import('./quality.ts')).benchQuality(),
     checkpoint: async () => {
       const { makeCheckpoint } = await import('./checkpoint.ts');
       console.log(makeCheckpoint(options.container === 'huggingface' ? 'huggingface' : 'gguf', layers));

@@ -1,4 +1,4 @@
-/** llama.cpp's own quantizer: whole files and single chunks of rows. */
+/** llama.cpp's own quantizer, file to file. */
 import { type GgufFile, readGguf, tensorBytes } from './gguf.ts';
 import { type Library, openLibrary } from './library.ts';
 
@@ -65,24 +65,6 @@ export function quantizeFile(input: string, output: string, type: string, option
   const code = library.quantize(input, output, params);
   if (code !== 0) throw new Error(`llama_model_quantize gave ${code} for ${input} as ${type}`);
   return (performance.now() - start) / 1000;
-}
-
-/**
- * ggml_quantize_chunk on rows of f32: the blocks of all rows.
- * x: [rows, columns]; imatrix: [columns]; type: ggml's type id; bytesPerRow: of the result
- */
-export function quantizeRows(
-  type: number,
-  x: Float32Array,
-  columns: number,
-  bytesPerRow: number,
-  imatrix: Float32Array | null = null,
-): Uint8Array {
-  const rows = x.length / columns;
-  const blocks = new Uint8Array(rows * bytesPerRow);
-  const written = openLibrary().quantizeChunk(type, x, blocks, 0, rows, columns, imatrix);
-  if (Number(written) !== blocks.length) throw new Error(`ggml wrote ${written} bytes of type ${type}, not ${blocks.length}`);
-  return blocks;
 }
 
 /**

@@ -46,6 +46,7 @@ export function buildTypeScript() {
   const tsc = path.join(path.dirname(require.resolve('typescript/package.json')), 'bin', 'tsc');
   rmSync(path.join(root, 'dist'), { recursive: true, force: true });
   run(tsc, ['-p', 'tsconfig.build.json']);
+  run(tsc, ['-p', 'tsconfig.tools.json']);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

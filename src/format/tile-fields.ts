@@ -34,6 +34,21 @@ export function tileFormOf(scheme: IntegerScheme): TileForm {
   };
 }
 
+const floatTypes = { f32: 'f32', f16: 'f16', bf16: 'bf16' } as const;
+
+/** The dtype of a field: packed codes are bytes. */
+export function fieldType(form: TileForm, key: string): 'f32' | 'f16' | 'bf16' | 'u8' {
+  const level = key === 'scale' ? form.scale : key === 'zero' ? form.zero : undefined;
+  return level && typeof level.stored === 'string' ? floatTypes[level.stored] : 'u8';
+}
+
+/** Short name for tables: 'int4 g128 asym'. */
+export function tileLabel(form: TileForm): string {
+  const { group, wholeTensor } = form.scale;
+  const per = wholeTensor ? 'tensor' : group ? `g${group}` : 'channel';
+  return `int${gridBits(form)} ${per} ${form.zero ? 'asym' : 'sym'}`;
+}
+
 export function gridBits({ grid }: TileForm): number {
   return grid.kind === 'integer' ? grid.bits : 8;
 }

@@ -1,4 +1,5 @@
 import { fetchRows } from '../format/read-rows.ts';
+import { rowStep } from '../format/row-order.ts';
 import type { WeightTensor } from '../format/types.ts';
 import { tileTools } from './tile-tools.ts';
 
@@ -26,8 +27,7 @@ export async function valueSummary({ stored }: WeightTensor): Promise<ValueSumma
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
   const each = async (visit: (values: Float32Array) => void): Promise<boolean> => {
-    const heads = stored.order ? stored.rows / stored.order.heads : 1;
-    const step = Math.max(heads, Math.floor(STEP_VALUES / Math.max(1, stored.cols * heads)) * heads);
+    const step = rowStep(STEP_VALUES, stored);
     for (let from = 0; from < stored.rows; from += step) {
       kernels.reset();
       const to = Math.min(stored.rows, from + step);

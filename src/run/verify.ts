@@ -6,6 +6,7 @@
 import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
 import { fingerprint } from '../format/fingerprint.ts';
 import { fetchRows } from '../format/read-rows.ts';
+import { rowStep } from '../format/row-order.ts';
 import type { Model, WeightTensor } from '../format/types.ts';
 import { compareRows } from './compare-rows.ts';
 import { tileTools } from './tile-tools.ts';
@@ -50,8 +51,7 @@ async function look(tensor: WeightTensor, original?: WeightTensor): Promise<{ er
   if (original && `${original.shape}` !== `${tensor.shape}`) {
     return { problem: `${tensor.name} has shape [${tensor.shape}], the original [${original.shape}]` };
   }
-  const heads = Math.max(...[stored, original?.stored].map((one) => (one?.order ? one.rows / one.order.heads : 1)));
-  const step = Math.max(heads, Math.floor(STEP_VALUES / Math.max(1, stored.cols * heads)) * heads);
+  const step = rowStep(STEP_VALUES, stored, ...(original ? [original.stored] : []));
   const errors: TileErrors[] = [];
   for (let from = 0; from < stored.rows; from += step) {
     kernels.reset();

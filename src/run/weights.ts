@@ -1,5 +1,6 @@
 import { ModelError } from '../errors.ts';
 import { fetchRows } from '../format/read-rows.ts';
+import { rowStep } from '../format/row-order.ts';
 import type { Model } from '../format/types.ts';
 import { tileTools } from './tile-tools.ts';
 
@@ -16,8 +17,7 @@ export function weightReader(model: Model): (name: string) => Promise<Float32Arr
     const { kernels, open } = await tools;
     const { stored } = tensor;
     const out = new Float32Array(stored.rows * stored.cols);
-    const heads = stored.order ? stored.rows / stored.order.heads : 1;
-    const step = Math.max(heads, Math.floor(STEP_VALUES / Math.max(1, stored.cols * heads)) * heads);
+    const step = rowStep(STEP_VALUES, stored);
     for (let from = 0; from < stored.rows; from += step) {
       kernels.reset();
       const to = Math.min(stored.rows, from + step);

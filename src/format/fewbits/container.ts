@@ -5,10 +5,10 @@
 import type { JsonObject } from '../../checkpoint/types.ts';
 import { type Scheme, schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
-import { asMatrix } from '../../tensor/tensor.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
-import { fieldSizes, packTile, tileFormOf } from '../tile-fields.ts';
-import type { Container, LayoutRequest, LevelForm, TileForm, WeightTensor } from '../types.ts';
+import { headRows } from '../row-order.ts';
+import { fieldSizes, fieldType, packTile, tileFormOf } from '../tile-fields.ts';
+import type { Container, LayoutRequest, TileForm, WeightTensor } from '../types.ts';
 import { type Described, METADATA_KEY } from './descriptor.ts';
 
 export const fewbits: Container = {
@@ -34,9 +34,9 @@ export const fewbits: Container = {
 };
 
 function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, Described>): Unplaced {
-  const { name, shape } = tensor;
-  const { rows, cols } = asMatrix(shape);
-  const common = { name, source: name, role: tensor.role, shape, from: tensor.stored, rowMultiple: headRows(tensor) };
+  const { name, shape, stored } = tensor;
+  const { rows, cols } = stored;
+  const common = { name, source: name, role: tensor.role, shape, from: stored, rowMultiple: headRows(stored) };
   if (scheme.kind === 'integer') {
     const tile = tileFormOf(scheme);
     described.set(name, { shape: [...shape], form: 'tile', tile });
@@ -64,16 +64,8 @@ export function keptType(tensor: WeightTensor): StorageType {
   return stored.form === 'storage' ? stored.type : 'f32';
 }
 
-/** Rows move within a head when the order of the rows changes: a tile holds whole heads. */
-export function headRows({ stored }: WeightTensor): number {
-  return stored.order ? stored.rows / stored.order.heads : 1;
-}
-
-const floatTypes = { f32: 'f32', f16: 'f16', bf16: 'bf16' } as const;
-
 function fieldHead(name: string, key: string, tile: TileForm, rows: number, size: { rowBytes: number; whole?: number }) {
-  const level: LevelForm | undefined = key === 'scale' ? tile.scale : key === 'zero' ? tile.zero : undefined;
-  const type = level && typeof level.stored === 'string' ? floatTypes[level.stored] : ('u8' as const);
+  const type = fieldType(tile, key);
   const perRow = (size.whole ?? size.rowBytes) / storage[type].bytes;
   return { name, type, shape: [size.whole === undefined ? rows : 1, perRow] };
 }

@@ -9,6 +9,7 @@ import { read } from '../../io/index.ts';
 import { schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
+import { headRows } from '../row-order.ts';
 import { packTile } from '../tile-fields.ts';
 import type { Container, Layout, LayoutRequest, Model, OutputFile, PlacedTensor, StoredTensor, WeightTensor } from '../types.ts';
 import { extraTensors, ggufMetadata, quantizedMetadata } from './metadata.ts';
@@ -62,7 +63,7 @@ function unplaced(
     scheme: { kind: 'storage', type },
     label: schemeLabel({ kind: 'storage', type }),
     bytes: from.rows * storageBytes(type, from.cols),
-    rowMultiple: from.order ? from.rows / from.order.heads : 1,
+    rowMultiple: headRows(from),
   };
 }
 
@@ -80,12 +81,7 @@ function toGgufOrder({ stored, permute }: WeightTensor): StoredTensor {
     const { order: _, ...plain } = stored;
     return plain;
   }
-  const matrix = stored.rows === 1 ? { rows: stored.cols, cols: 1 } : {}; // a bias [n]: its values are the rows
-  const data =
-    stored.form === 'storage' && stored.rows === 1
-      ? { data: { ...stored.data, rowBytes: stored.data.rowBytes / stored.cols } }
-      : {};
-  return { ...stored, ...matrix, ...data, order: { heads: permute, way: 'interleave' } };
+  return { ...stored, order: { heads: permute, way: 'interleave' } };
 }
 
 /** Tensors that follow from the configuration and that only GGUF files hold. */

@@ -1,9 +1,8 @@
 /** Plain safetensors: float tensors only, as model hubs hold them. The target of conversions back from GGUF. */
 import { schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
-import { asMatrix } from '../../tensor/tensor.ts';
-import { headRows } from '../fewbits/container.ts';
 import { layoutFolder } from '../folder.ts';
+import { headRows } from '../row-order.ts';
 import { packTile } from '../tile-fields.ts';
 import type { Container, WeightTensor } from '../types.ts';
 
@@ -19,7 +18,6 @@ export const safetensors: Container = {
   async layout(request) {
     const tensors = request.schemes.map(({ tensor, scheme }) => {
       const type = scheme.kind === 'storage' ? scheme.type : widened(tensor);
-      const { cols } = asMatrix(tensor.shape);
       const { name, shape, role, stored } = tensor;
       return {
         tensor: {
@@ -30,9 +28,9 @@ export const safetensors: Container = {
           from: stored,
           scheme: { kind: 'storage' as const, type },
           label: type,
-          rowMultiple: headRows(tensor),
+          rowMultiple: headRows(stored),
         },
-        entries: [{ key: 'data', head: { name, type, shape }, rowBytes: storageBytes(type, cols) }],
+        entries: [{ key: 'data', head: { name, type, shape }, rowBytes: storageBytes(type, stored.cols) }],
       };
     });
     return layoutFolder(request, { tensors, metadata: () => new Map([['format', 'pt']]) });

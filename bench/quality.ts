@@ -1,0 +1,95 @@
+/** What each type costs on the default model: size, perplexity, KL and same-top, as a table and as the picture in docs/. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fewbits, type Json } from '../interop/cli.ts';
+import { root } from '../interop/project.ts';
+import { fixed, progress, publish } from './results.ts';
+import { frontSvg } from './svg.ts';
+
+/** Label, output name, options of `fewbits quantize`. */
+const outputs: readonly (readonly [label: string, output: string, options: readonly string[]])[] = [
+  ...[
+    'q8_0',
+    'q6_k',
+    'q5_k_m',
+    'q5_k_s',
+    'q5_1',
+    'q5_0',
+    'q4_k_m',
+    'q4_k_s',
+    'q4_1',
+    'q4_0',
+    'iq4_nl',
+    'iq4_xs',
+    'q3_k_l',
+    'q3_k_m',
+    'q3_k_s',
+    'q2_k',
+  ].map((type) => [type, `${type}.gguf`, ['--type', type]] as const),
+  ...[8, 6, 5, 4, 3, 2].flatMap((bits) =>
+    (['symmetric', 'asymmetric'] as const).map(
+      (kind) =>
+        [
+          `int${bits} g64 ${kind === 'symmetric' ? 'sym' : 'asym'}`,
+          `int${bits}-${kind}`,
+          ['--bits', `${bits}`, '--group', '64', `--${kind}`],
+        ] as const,
+    ),
+  ),
+];
+
+export async function benchQuality(): Promise<void> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'fewbits-quality-'));
+  try {
+    for (const [label, output, options] of outputs) {
+      progress(label);
+      await fewbits(['quantize', 'default', '-o', path.join(folder, output), ...options]);
+    }
+    const files = outputs.map(([, output]) => path.join(folder, output));
+    const result = await fewbits(['compare', 'default', ...files, '--protocol', 'strided', '--context', '256']);
+    const models = result['models'] as unknown as Compared[];
+    const reference = result['reference'] as unknown as { perplexity: number; tokens: number };
+    const rows = models.map((model, i) => ({ ...model, model: outputs[i]![0] }));
+    publish({
+      name: 'quality',
+      title: `What each type costs (default model, ${reference.tokens} tokens of unseen text)`,
+      setting: {
+        protocol: 'strided',
+        context: 256,
+        text: 'models/text/tinystories.valid.txt',
+        referencePerplexity: reference.perplexity,
+      },
+      rows: rows as unknown as Json[],
+      header: ['type', 'bits/weight', 'perplexity', 'KL mean', 'KL p99', 'same top %'],
+      cells: [
+        ['original (bf16)', '16.000', fixed(reference.perplexity, 4), '0', '0', '100'],
+        ...rows.map((r) => [
+          r.model,
+          fixed(r.bitsPerWeight, 3),
+          fixed(r.perplexity, 4),
+          r.kl.mean.toPrecision(3),
+          r.kl.p99.toPrecision(3),
+          fixed(100 * r.sameTop),
+        ]),
+      ],
+    });
+    mkdirSync(path.join(root, 'docs'), { recursive: true });
+    writeFileSync(
+      path.join(root, 'docs', 'size-and-loss.svg'),
+      frontSvg(rows.map((r) => ({ label: r.model, x: r.bitsPerWeight, y: r.kl.mean, gguf: !r.model.startsWith('int') }))),
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+interface Compared {
+  model: string;
+  bytes: number;
+  bitsPerWeight: number;
+  perplexity: number;
+  kl: { mean: number; median: number; p90: number; p99: number; max: number };
+  sameTop: number;
+  sameTopError: number;
+}

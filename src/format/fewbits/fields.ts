@@ -1,0 +1,110 @@
+/** Reading of the container `fewbits`: the descriptor says which entries of the file are the fields of which tensor. */
+import type { Checkpoint, JsonObject, TensorEntry } from '../../checkpoint/types.ts';
+import { FormatError } from '../../errors.ts';
+import { storage } from '../../tensor/storage.ts';
+import { asMatrix } from '../../tensor/tensor.ts';
+import { fieldSizes, fieldType, tileLabel } from '../tile-fields.ts';
+import type { Field, StoredTensor, WeightTensor } from '../types.ts';
+import { fieldOf, type Identity, plainWeight, weightTensor } from '../weight.ts';
+import { type Described, METADATA_KEY, readDescriptor } from './descriptor.ts';
+
+/** What stands for a tensor until its identity in the model is known. */
+export interface Unnamed {
+  fileName: string;
+  shape: readonly number[];
+  named(identity: Identity): WeightTensor;
+}
+
+/** The descriptors of a file or, for a folder of several files, of its configuration. */
+export function describedTensors(checkpoint: Checkpoint): Map<string, Described> {
+  const text = checkpoint.metadata?.get(METADATA_KEY);
+  if (text !== undefined) return readDescriptor(text, checkpoint.name);
+  const quantization = quantizationConfig(checkpoint);
+  return quantization?.['quant_method'] === 'fewbits'
+    ? readDescriptor(JSON.stringify(quantization), checkpoint.name)
+    : new Map();
+}
+
+/** `quantization_config` of config.json, whatever tool wrote it. */
+export function quantizationConfig({ config }: Checkpoint): JsonObject | undefined {
+  const value = config?.['quantization_config'];
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+}
+
+/**
+ * Joins the fields of each described tensor; every other entry is a tensor of its own.
+ * @throws FormatError where a field is missing or does not have the dtype and bytes that its descriptor demands
+ */
+export function joinFields(checkpoint: Checkpoint, described: ReadonlyMap<string, Described>): Map<string, Unnamed> {
+  const joined = new Map<string, Unnamed>();
+  const taken = new Set<string>();
+  for (const [name, one] of described) {
+    const field = (key: string, type: TensorEntry['type'], bytes: number): TensorEntry => {
+      const entry = checkedEntry(checkpoint, `${name}.${key}`, type, bytes);
+      taken.add(entry.name);
+      return entry;
+    };
+    const held = one.form === 'tile' ? tileOf(one, name, field) : blocksOf(one, name, field);
+    joined.set(name, { fileName: name, shape: one.shape, named: (identity) => weightTensor(name, one.shape, identity, held) });
+  }
+  for (const entry of checkpoint.tensors.values()) {
+    if (taken.has(entry.name)) continue;
+    if (joined.has(entry.name)) throw damaged(checkpoint, entry.name, 'a tensor is stored twice');
+    const { name: fileName, shape } = entry;
+    joined.set(fileName, { fileName, shape, named: (identity) => plainWeight(entry, identity) });
+  }
+  return joined;
+}
+
+type Held = Pick<WeightTensor, 'stored' | 'type' | 'bytes'>;
+type FieldReader = (key: string, type: TensorEntry['type'], bytes: number) => TensorEntry;
+
+function blocksOf({ shape, type }: Extract<Described, { form: 'blocks' }>, name: string, field: FieldReader): Held {
+  const { rows, cols } = asMatrix(shape);
+  const { block, bytes } = storage[type];
+  if (cols % block !== 0) throw misfit(name, `rows of ${cols} values`, `blocks of ${block}`);
+  const entry = field('blocks', 'u8', rows * (cols / block) * bytes);
+  const stored: StoredTensor = { rows, cols, form: 'storage', type, data: fieldOf(entry, rows) };
+  return { stored, type, bytes: entry.bytes };
+}
+
+function tileOf({ shape, tile }: Extract<Described, { form: 'tile' }>, name: string, field: FieldReader): Held {
+  const { rows, cols } = asMatrix(shape);
+  for (const { group } of [tile.scale, ...(tile.zero ? [tile.zero] : [])])
+    if (group > 0 && cols % group !== 0) throw misfit(name, `rows of ${cols} values`, `groups of ${group}`);
+  const fields: Record<string, Field> = {};
+  let bytes = 0;
+  for (const [key, { rowBytes, whole }] of Object.entries(fieldSizes(tile, cols))) {
+    const entry = field(key, fieldType(tile, key), whole ?? rows * rowBytes);
+    fields[key] = { ...fieldOf(entry, rows), rowBytes, ...(whole !== undefined && { whole }) };
+    bytes += entry.bytes;
+  }
+  return { stored: { rows, cols, form: 'tile', tile, fields }, type: tileLabel(tile), bytes };
+}
+
+function checkedEntry(checkpoint: Checkpoint, name: string, type: TensorEntry['type'], bytes: number): TensorEntry {
+  const entry = checkpoint.tensors.get(name);
+  if (!entry) throw damaged(checkpoint, name, 'a field of a quantized tensor is missing');
+  if (entry.type === type && entry.bytes === bytes) return entry;
+  throw new FormatError({
+    what: 'a field of a quantized tensor is not what its descriptor says',
+    where: `${checkpoint.name}: ${name}`,
+    value: `${entry.bytes} bytes of ${entry.type}`,
+    limit: `${bytes} bytes of ${type}`,
+    next: 'the file is damaged; make it again',
+  });
+}
+
+function damaged(checkpoint: Checkpoint, name: string, what: string): FormatError {
+  return new FormatError({ what, where: `${checkpoint.name}: ${name}`, next: 'the file is damaged; make it again' });
+}
+
+function misfit(name: string, value: string, limit: string): FormatError {
+  return new FormatError({
+    what: `metadata ${METADATA_KEY}: rows do not divide`,
+    where: name,
+    value,
+    limit,
+    next: 'the file is damaged; make it again',
+  });
+}
