@@ -3,10 +3,17 @@
  * Shared by the containers that store their tensors in safetensors.
  */
 
-import { layoutSafetensors, planShards, SHARD_INDEX, type TensorHead } from '../checkpoint/safetensors/index.ts';
+import { quantizationConfigNames } from '../checkpoint/index.ts';
+import {
+  layoutSafetensors,
+  planShards,
+  SHARD_INDEX,
+  shardIndexText,
+  type TensorHead,
+} from '../checkpoint/safetensors/index.ts';
 import type { JsonObject } from '../checkpoint/types.ts';
-import { ModelError } from '../errors.ts';
-import type { Layout, LayoutRequest, OutputFile, PlacedTensor } from './types.ts';
+import { ModelError, RecipeError } from '../errors.ts';
+import type { FolderFiles, Layout, LayoutRequest, OutputFile, PlacedTensor } from './types.ts';
 
 /** A tensor before it has a place: what becomes of it, and the safetensors entries that hold it. */
 export interface Unplaced {
@@ -41,9 +48,10 @@ export function layoutFolder(request: LayoutRequest, parts: FolderParts): Layout
       known: [{ offset: 0, bytes: layout.header }],
     });
   }
+  const made = single ? undefined : request.model.folderFiles?.();
   if (!single) {
-    if (shards.length > 1) files.push(textFile(SHARD_INDEX, shardIndex(shards)));
-    files.push(...companions(request, parts));
+    if (shards.length > 1) files.push(textFile(SHARD_INDEX, shardIndexText(shards)));
+    files.push(...companions(request, parts, made));
   }
   const tensors = parts.tensors.map(({ tensor, entries }) => {
     const fields: PlacedTensor['fields'] = {};
@@ -55,29 +63,39 @@ export function layoutFolder(request: LayoutRequest, parts: FolderParts): Layout
     }
     return { ...tensor, fields, bytes };
   });
-  return { files, tensors, warnings: [] };
-}
-
-function shardIndex(shards: ReturnType<typeof planShards>): string {
-  const weight_map = Object.fromEntries(shards.flatMap((shard) => shard.tensors.map((head) => [head.name, shard.file])));
-  const total_size = shards.reduce((sum, shard) => sum + shard.bytes, 0);
-  return JSON.stringify({ metadata: { total_size }, weight_map }, null, 2);
+  return { files, tensors, warnings: single ? fileWarnings(request) : (made?.warnings ?? []) };
 }
 
 /** Configuration and sidecars: a folder without its tokenizer is a model that nobody can run. */
-function companions(request: LayoutRequest, parts: FolderParts): OutputFile[] {
-  const { model } = request;
+function companions({ model }: LayoutRequest, parts: FolderParts, made: FolderFiles | undefined): OutputFile[] {
   const files = (parts.files ?? []).map(({ name, text }) => textFile(name, text));
-  const config = model.checkpoint.config ?? model.folderFiles?.config;
-  if (config) files.push(textFile('config.json', JSON.stringify({ ...config, ...parts.config }, null, 2)));
-  for (const { name, source } of model.checkpoint.sidecars) files.push({ name, size: source.size, known: [], copy: source });
-  for (const { name, text } of model.folderFiles?.texts ?? []) files.push(textFile(name, text));
+  // How the source was quantized does not hold for the output.
+  const { quantization_config: _, ...source } = model.checkpoint.config ?? made?.config ?? {};
+  const config = { ...source, ...parts.config };
+  if (Object.keys(config).length === 0) {
+    throw new RecipeError({
+      what: 'a bag of tensors has no configuration to make a model folder of',
+      where: model.name,
+      next: 'end the name of the output with .safetensors',
+    });
+  }
+  files.push(textFile('config.json', JSON.stringify(config, null, 2)));
+  for (const { name, source: copy } of model.checkpoint.sidecars)
+    if (!quantizationConfigNames.includes(name)) files.push({ name, size: copy.size, known: [], copy });
+  for (const { name, text } of made?.texts ?? []) files.push(textFile(name, text));
   const names = new Set<string>();
   for (const { name } of files) {
     if (names.has(name)) throw new ModelError({ what: 'two files of the output have one name', where: name });
     names.add(name);
   }
   return files;
+}
+
+/** What a single file leaves behind. */
+function fileWarnings({ model }: LayoutRequest): string[] {
+  return model.spec
+    ? ['a single .safetensors file holds neither configuration nor tokenizer: name a folder as output to keep the model runnable']
+    : [];
 }
 
 function textFile(name: string, text: string): OutputFile {

@@ -82,13 +82,21 @@ export interface Model {
   /** Absent for a bag of tensors. */
   readonly spec?: ModelSpec;
   readonly tensors: readonly WeightTensor[];
-  /** For sources that are not a folder (GGUF): the configuration and files a folder made from them needs. */
-  readonly folderFiles?: { config: JsonObject; texts: { name: string; text: string }[] };
+  /** For a source that is not a folder (GGUF): makes what a folder needs besides the weights. */
+  readonly folderFiles?: () => FolderFiles;
   /** What could not be understood and is said once. */
   readonly warnings: readonly string[];
   /** @throws ModelError when the model has no tokenizer. */
   tokenizer(): Promise<Tokenizer>;
   close(): Promise<void>;
+}
+
+/** The files of a Hugging Face folder that say what its weights mean, made from another container's metadata. */
+export interface FolderFiles {
+  config: JsonObject;
+  texts: { name: string; text: string }[];
+  /** What the files cannot say. */
+  warnings: string[];
 }
 
 export type ContainerName = 'gguf' | 'fewbits' | 'safetensors';
