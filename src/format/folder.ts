@@ -4,13 +4,7 @@
  */
 
 import { quantizationConfigNames } from '../checkpoint/index.ts';
-import {
-  layoutSafetensors,
-  planShards,
-  SHARD_INDEX,
-  shardIndexText,
-  type TensorHead,
-} from '../checkpoint/safetensors/index.ts';
+import { layoutSafetensors, planShards, SHARD_INDEX, shardIndexText, type TensorHead } from '../checkpoint/safetensors/index.ts';
 import type { JsonObject } from '../checkpoint/types.ts';
 import { ModelError, RecipeError } from '../errors.ts';
 import type { FolderFiles, Layout, LayoutRequest, OutputFile, PlacedTensor } from './types.ts';
@@ -32,9 +26,12 @@ export interface FolderParts {
   files?: { name: string; text: string }[];
 }
 
-export function layoutFolder(request: LayoutRequest, parts: FolderParts): Layout {
-  const heads = parts.tensors.flatMap(({ tensor, entries }) => entries.map(({ head }) => ({ ...head, tensor: tensor.name })));
+export async function layoutFolder(request: LayoutRequest, parts: FolderParts): Promise<Layout> {
   const single = request.outputKind === 'file';
+  const made = single ? undefined : await request.model.folderFiles?.();
+  // The factors of rope scaling that only GGUF files hold follow from the configuration.
+  const unplaced = made ? parts.tensors.filter(({ tensor }) => tensor.role !== 'rope') : parts.tensors;
+  const heads = unplaced.flatMap(({ tensor, entries }) => entries.map(({ head }) => ({ ...head, tensor: tensor.name })));
   const shards = planShards(heads, single ? undefined : request.maxShardSize);
   const files: OutputFile[] = [];
   const places = new Map<string, { file: number; offset: number; bytes: number }>();
@@ -48,12 +45,11 @@ export function layoutFolder(request: LayoutRequest, parts: FolderParts): Layout
       known: [{ offset: 0, bytes: layout.header }],
     });
   }
-  const made = single ? undefined : request.model.folderFiles?.();
   if (!single) {
     if (shards.length > 1) files.push(textFile(SHARD_INDEX, shardIndexText(shards)));
     files.push(...companions(request, parts, made));
   }
-  const tensors = parts.tensors.map(({ tensor, entries }) => {
+  const tensors = unplaced.map(({ tensor, entries }) => {
     const fields: PlacedTensor['fields'] = {};
     let bytes = 0;
     for (const { key, head, rowBytes, whole } of entries) {

@@ -9,6 +9,7 @@ import { type ModelSpec, matchTensors, modelTensors, type Role, readGgufSpec, re
 import { elements } from '../tensor/tensor.ts';
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromHuggingFace } from '../tokenizer/index.ts';
 import { describedTensors, joinFields, quantizationConfig } from './fewbits/fields.ts';
+import { ggufFolderFiles } from './gguf/folder-files.ts';
 import { categoryOf } from './gguf/type-rules.ts';
 import type { Model, WeightTensor } from './types.ts';
 import { plainWeight } from './weight.ts';
@@ -44,7 +45,7 @@ export function understand(checkpoint: Checkpoint): Model {
   };
 }
 
-type Parts = Pick<Model, 'container' | 'tensors' | 'warnings'> & { spec?: ModelSpec };
+type Parts = Pick<Model, 'container' | 'tensors' | 'warnings' | 'spec' | 'folderFiles'>;
 
 function ggufParts(checkpoint: Checkpoint): Parts {
   let spec: ModelSpec;
@@ -68,7 +69,13 @@ function ggufParts(checkpoint: Checkpoint): Parts {
   const extra = unused.map((name) =>
     plainWeight(checkpoint.tensors.get(name)!, { name, gguf: name, role: name === 'rope_freqs.weight' ? 'rope' : 'other' }),
   );
-  return { container: 'gguf', spec, tensors: inFileOrder(checkpoint, [...tensors, ...extra]), warnings: [] };
+  return {
+    container: 'gguf',
+    spec,
+    tensors: inFileOrder(checkpoint, [...tensors, ...extra]),
+    folderFiles: () => ggufFolderFiles(checkpoint, spec),
+    warnings: [],
+  };
 }
 
 /** The architecture is one we run, so that an error in its metadata is an error of the file. */

@@ -83,7 +83,7 @@ export interface Model {
   readonly spec?: ModelSpec;
   readonly tensors: readonly WeightTensor[];
   /** For a source that is not a folder (GGUF): makes what a folder needs besides the weights. */
-  readonly folderFiles?: () => FolderFiles;
+  readonly folderFiles?: () => Promise<FolderFiles>;
   /** What could not be understood and is said once. */
   readonly warnings: readonly string[];
   /** @throws ModelError when the model has no tokenizer. */

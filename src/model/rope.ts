@@ -59,7 +59,10 @@ function dynamicBase({ base, dims }: Rope, { factor, originalContext }: Scaling<
 }
 
 /** Slow waves are divided by the factor, fast ones kept, those between smoothed. [dims / 2] divisors. */
-function llama3Factors(rope: Rope, { factor, lowFrequency, highFrequency, originalContext }: Scaling<'llama3'>): Float64Array {
+export function llama3Factors(
+  rope: Rope,
+  { factor, lowFrequency, highFrequency, originalContext }: Scaling<'llama3'>,
+): Float64Array {
   return unscaled(rope).map((frequency) => {
     const turns = (originalContext * frequency) / (2 * Math.PI);
     if (turns < lowFrequency) return factor;

@@ -53,7 +53,7 @@ export function recipeFromOptions(options: QuantizeOptions, subject: 'model' | '
     }
     setType(recipe, options.type, subject);
   } else if (asksIntegers || (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)) {
-    setIntegers(recipe, options, container, subject);
+    setIntegers(recipe, { ...integersOf(base), ...options }, container, subject);
   }
   return recipe;
 }
@@ -109,6 +109,14 @@ const ggmlIntegers: Partial<Record<number, readonly ['q4_0' | 'q5_0' | 'q8_0', (
 };
 /** The file type that people mean by so many bits. */
 const ggufByBits = { 2: 'q2_k', 3: 'q3_k_m', 4: 'q4_k_m', 5: 'q5_k_m', 6: 'q6_k', 8: 'q8_0' } as const;
+
+/** What a recipe's integer scheme says, in the words of the options, which override it one by one. */
+function integersOf({ scheme, container }: Recipe): Partial<QuantizeOptions> {
+  if (scheme?.kind !== 'integer' || container === 'gguf') return {};
+  const { bits, symmetric, granularity, range } = scheme;
+  const group = typeof granularity === 'object' ? granularity.group : -1;
+  return { bits, symmetric, group, range };
+}
 
 function setIntegers(recipe: Recipe, options: QuantizeOptions, container: ContainerName, subject: 'model' | 'bag'): void {
   const preset = presetNamed(options.method ?? 'rtn');

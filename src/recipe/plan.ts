@@ -10,7 +10,7 @@ import type { ContainerName, Layout, Model, PlacedTensor } from '../format/types
 import { schemeLabel } from '../quantize/scheme.ts';
 import { elements } from '../tensor/tensor.ts';
 import { VERSION } from '../version.ts';
-import { parameters, resolveSchemes } from './resolve.ts';
+import { parameters, resolveSchemes, seesAllValues } from './resolve.ts';
 import { parseRecipe, type Recipe, type RecipeInput } from './schema.ts';
 
 export interface PlanOptions {
@@ -146,6 +146,15 @@ export function tilesOf(tensor: PlacedTensor): (readonly [from: number, to: numb
   return tiles;
 }
 
+/**
+ * The row ranges whose limits a scale for the whole tensor is made of. Smallest and largest values can be merged over tiles; a
+ * percentile or a search needs all values at once (`resolveSchemes` refuses tensors that are too large for it).
+ */
+export function surveyTilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
+  const { scheme, from } = tensor;
+  return scheme.kind === 'integer' && seesAllValues(scheme) ? [[0, from.rows]] : tilesOf(tensor);
+}
+
 function sourceRowBytes({ from }: PlacedTensor): number {
   switch (from.form) {
     case 'storage':
@@ -168,7 +177,8 @@ function peakMemory(layout: Layout, threads: number): number {
     if (!first) continue;
     const share = (first[1] - first[0]) / tensor.from.rows;
     const integers = tensor.scheme.kind === 'integer' ? 3 * 4 * elements(tensor.shape) * share : 0;
-    tile = Math.max(tile, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + integers);
+    const survey = tensor.scheme.kind === 'integer' && seesAllValues(tensor.scheme) ? 3 * 4 * elements(tensor.shape) : 0;
+    tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + integers);
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
   return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + tile));

@@ -6,8 +6,9 @@ import { RecipeError } from '../errors.ts';
 import { fits, fittingType } from '../format/gguf/type-fallbacks.ts';
 import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, WeightTensor } from '../format/types.ts';
+import { blockTypes } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
-import { type Scheme, schemeLabel } from '../quantize/scheme.ts';
+import { type IntegerScheme, type Scheme, schemeLabel } from '../quantize/scheme.ts';
 import { asMatrix, elements } from '../tensor/tensor.ts';
 import { ggufFacts } from './gguf-facts.ts';
 import { globMatch } from './glob.ts';
@@ -63,7 +64,7 @@ function unmatched(what: string, model: Model): RecipeError {
 }
 
 /** A weight matrix of numbers; norms, biases and integer tensors are kept whatever a rule says. */
-function isMatrix(tensor: WeightTensor): boolean {
+export function isMatrix(tensor: WeightTensor): boolean {
   const { rows, cols } = asMatrix(tensor.shape);
   const { stored } = tensor;
   const numbers = stored.form !== 'storage' || floats.has(stored.type) || !/^(i|u)\d|bool|c64/.test(stored.type);
@@ -141,6 +142,8 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
       next: `use --group ${divisors(cols, scheme.granularity.group).join(' or ')} or -1 (the row), or keep the tensor with --keep '${tensor.name}'`,
     });
   }
+  if (scheme.kind === 'integer') checkSurvey(tensor, scheme);
+  checkTypes(tensor, scheme);
   const reason = container.refuses(scheme, tensor.shape);
   if (reason !== undefined) {
     throw new RecipeError({
@@ -150,6 +153,48 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
     });
   }
   return scheme;
+}
+
+/** Values of the largest tensor that is surveyed in one piece: 64 MiB of f32, and copies of it. */
+export const MAX_SURVEY_VALUES = 2 ** 24;
+
+/** Whether the range has to see all values that share a scale at once, and they are those of the whole tensor. */
+export function seesAllValues({ granularity, range }: IntegerScheme): boolean {
+  return granularity === 'tensor' && (range === 'percentile' || range === 'mse');
+}
+
+function checkSurvey(tensor: WeightTensor, scheme: IntegerScheme): void {
+  const values = elements(tensor.shape);
+  if (!seesAllValues(scheme) || values <= MAX_SURVEY_VALUES) return;
+  throw new RecipeError({
+    what: `a ${scheme.range} range for a whole tensor needs all its values at once`,
+    where: tensor.name,
+    value: `${values} values`,
+    limit: MAX_SURVEY_VALUES,
+    next: 'share scales by channel or group, or choose the range minmax or an absmax range',
+  });
+}
+
+/** What no kernel can read or write is known before the first byte. */
+function checkTypes({ name, stored }: WeightTensor, scheme: Exclude<Scheme, { kind: 'keep' }>): void {
+  const from = stored.form === 'storage' ? stored.type : undefined;
+  const to = scheme.kind === 'storage' ? scheme.type : undefined;
+  if (to !== undefined && to === from) return;
+  if (to !== undefined && !Object.hasOwn(blockTypes, to)) {
+    throw new RecipeError({
+      what: 'no encoder for this type',
+      where: name,
+      value: to,
+      next: `choose one of ${Object.keys(blockTypes).join(', ')}`,
+    });
+  }
+  if (from !== undefined && from !== 'f64' && !Object.hasOwn(blockTypes, from)) {
+    throw new RecipeError({
+      what: `values of type ${from} cannot be decoded`,
+      where: name,
+      next: `keep the tensor as it is (--keep '${name}') or start from an f16 or bf16 model`,
+    });
+  }
 }
 
 /** The largest divisors of `cols` below `group`, best first. */

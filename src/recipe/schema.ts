@@ -32,6 +32,9 @@ export const scheme = z.discriminatedUnion('kind', [
   integerScheme,
 ]);
 
+/** Tensor names are far shorter; a match takes name x pattern steps. */
+const glob = z.string().max(1000);
+
 const oneOrMore = <T extends z.ZodType>(item: T) => z.union([item, z.array(item).min(1)]);
 
 export const rule = z
@@ -39,7 +42,7 @@ export const rule = z
     role: oneOrMore(z.string())
       .optional()
       .describe('A role (q, k, v, o, gate, up, down, embedding, output) or a group: attention, mlp, linear.'),
-    name: oneOrMore(z.string()).optional().describe('Glob on Hugging Face tensor names: *.layers.0.*'),
+    name: oneOrMore(glob).optional().describe('Glob on Hugging Face tensor names: *.layers.0.*'),
     layers: z
       .tuple([z.int().min(0), z.int().min(0)])
       .optional()
@@ -64,7 +67,7 @@ export const recipeSchema = z
       .describe('What every linear layer becomes when no rule says otherwise. In a bag of tensors: every matrix.'),
     rules: z.array(rule).max(10_000).default([]).describe('The last rule that matches a tensor decides.'),
     keep: z
-      .array(z.string())
+      .array(glob)
       .default([])
       .describe('Globs on Hugging Face tensor names: these stay at high precision, whatever a rule says.'),
     pure: z.boolean().default(false).describe('One tensor type for all matrices, embedding and output included.'),

@@ -1,32 +1,39 @@
 import { openCheckpoint } from '../checkpoint/index.ts';
+import type { TensorEntry } from '../checkpoint/types.ts';
 import { FormatError } from '../errors.ts';
 import type { Store } from '../io/types.ts';
 import type { Plan } from '../recipe/plan.ts';
 
 /**
- * Reads the structure of what was written with the reader that users' files go through: every tensor is there, with the type and
- * shape the plan says. @throws FormatError naming the first difference.
+ * Reads the structure of what was written with the reader that users' files go through: every field of every tensor lies where the
+ * plan put it, under its tensor's name and with its bytes. @throws FormatError naming the first difference.
  */
 export async function checkOutput(plan: Plan, store: Store, files: string): Promise<void> {
-  const [first] = plan.layout.files;
-  const location = plan.output.kind === 'folder' ? { store, name: files } : { store, name: `${files}/${first!.name}` };
+  const { layout, output } = plan;
+  const [first] = layout.files;
+  const location = output.kind === 'folder' ? { store, name: files } : { store, name: `${files}/${first!.name}` };
   const written = await openCheckpoint(location);
   try {
-    for (const tensor of plan.layout.tensors) {
-      const bytes = [...written.tensors.values()].filter(
-        (entry) => entry.name === tensor.name || entry.name.startsWith(`${tensor.name}.`),
-      );
-      const sum = bytes.reduce((total, entry) => total + entry.bytes, 0);
-      if (sum !== tensor.bytes) {
+    const entries = new Map([...written.tensors.values()].map((entry) => [placeOf(entry), entry]));
+    for (const { name, from, fields } of layout.tensors) {
+      for (const { file, offset, rowBytes, whole } of Object.values(fields)) {
+        const bytes = whole ?? from.rows * rowBytes;
+        if (bytes === 0) continue;
+        const entry = entries.get(`${layout.files[file]!.name}:${offset}`);
+        if (entry?.bytes === bytes && (entry.name === name || entry.name.startsWith(`${name}.`))) continue;
         throw new FormatError({
           what: 'the output does not hold what was planned',
-          where: tensor.name,
-          value: `${sum} bytes`,
-          limit: `${tensor.bytes} bytes`,
+          where: name,
+          value: entry ? `${entry.name} of ${entry.bytes} bytes` : `nothing at byte ${offset}`,
+          limit: `${bytes} bytes`,
         });
       }
     }
   } finally {
     await written.close();
   }
+}
+
+function placeOf({ source, offset }: TensorEntry): string {
+  return `${source.name.split(/[\\/]/).at(-1)}:${offset}`;
 }

@@ -1,8 +1,11 @@
 /** Conversion: every tensor keeps its values; where the target container cannot hold them exactly, the caller has to say so. */
 import { RecipeError } from '../errors.ts';
+import { exactTypeOf } from '../format/gguf/from-tile.ts';
 import { allowsQuantization } from '../format/gguf/type-rules.ts';
-import type { ContainerName, Model, WeightTensor } from '../format/types.ts';
+import { gridBits } from '../format/tile-fields.ts';
+import type { ContainerName, Model } from '../format/types.ts';
 import type { RecipeInput } from '../recipe/index.ts';
+import { isMatrix } from '../recipe/resolve.ts';
 import { type StorageType, storage } from '../tensor/storage.ts';
 
 export interface Conversion {
@@ -31,38 +34,40 @@ export function convertRecipe(model: Model, to: ContainerName, options: { type?:
       next: 'choose f32, f16 or bf16, or use fewbits quantize',
     });
   }
-  const wanted = type as 'f32' | 'f16' | 'bf16' | undefined;
-  if (wanted) refuseLoss(model, wanted, requantize);
-  if (to === 'gguf') refuseGrids(model);
-  return {
-    recipe: {
-      version: 1,
-      container: to,
-      rules: wanted
-        ? model.tensors
-            .filter((tensor) => isWeight(tensor))
-            .map((tensor) => ({ name: escapeGlob(tensor.name), scheme: { kind: 'storage', type: wanted } }))
-        : [],
-    },
-  };
+  const wanted = type as FloatType | undefined;
+  if (wanted && !requantize) refuseLoss(model, wanted);
+  if (wanted)
+    return {
+      recipe: { version: 1, container: to, rules: [{ name: '*', scheme: storageScheme(wanted) }], keep: notWeights(model) },
+    };
+  return { recipe: { version: 1, container: to, rules: to === 'gguf' ? nearestTypes(model, requantize) : [] } };
 }
 
-function isWeight(tensor: WeightTensor): boolean {
-  return tensor.shape.length >= 2 && allowsQuantization(tensor.gguf ?? 'x.weight', tensor.shape);
+type FloatType = 'f32' | 'f16' | 'bf16';
+
+function storageScheme(type: StorageType): { kind: 'storage'; type: StorageType } {
+  return { kind: 'storage', type };
+}
+
+/** Matrices that llama.cpp keeps at high precision, as patterns. */
+function notWeights(model: Model): string[] {
+  return model.tensors
+    .filter(({ shape, gguf }) => shape.length >= 2 && !allowsQuantization(gguf ?? 'x.weight', shape))
+    .map(({ name }) => escapeGlob(name));
 }
 
 function escapeGlob(name: string): string {
   return name.replace(/[[*?]/g, '[$&]');
 }
 
-function refuseLoss(model: Model, type: 'f32' | 'f16' | 'bf16', requantize: boolean): void {
-  if (requantize) return;
-  for (const { name, stored, type: label } of model.tensors) {
-    const exact =
-      stored.form === 'storage' && (storage[stored.type].block === 1 ? holds[type]!.includes(stored.type) : type === 'f32');
+function refuseLoss(model: Model, type: FloatType): void {
+  for (const { name, stored, type: label } of model.tensors.filter(isMatrix)) {
+    // Every quantized value is an f32: that is how it is decoded.
+    const plain = stored.form === 'storage' && storage[stored.type].block === 1;
+    const exact = plain ? holds[type]!.includes(stored.type) : type === 'f32';
     // bf16 to f16 keeps more bits of the fraction and drops the range that weights do not use: the customary conversion.
     const customary = stored.form === 'storage' && stored.type === 'bf16' && type === 'f16';
-    if (exact || customary || stored.rows === 1) continue;
+    if (exact || customary) continue;
     throw new RecipeError({
       what: `${label} does not fit ${type} without loss`,
       where: name,
@@ -71,13 +76,19 @@ function refuseLoss(model: Model, type: 'f32' | 'f16' | 'bf16', requantize: bool
   }
 }
 
-/** Integer grids of our own container have no ggml type that means the same. */
-function refuseGrids(model: Model): void {
-  const grid = model.tensors.find(({ stored }) => stored.form === 'tile');
-  if (!grid) return;
-  throw new RecipeError({
-    what: `GGUF has no type with the grid of ${grid.type}`,
-    where: grid.name,
-    next: 'quantize the original model with --type, or this one with quantize --requantize',
+/** Integer grids that no ggml type holds exactly are encoded again, by their bits. */
+function nearestTypes(model: Model, requantize: boolean): NonNullable<RecipeInput['rules']> {
+  const foreign = model.tensors.filter(({ stored }) => stored.form === 'tile' && !exactTypeOf(stored.tile, stored.cols));
+  const [first] = foreign;
+  if (first && !requantize) {
+    throw new RecipeError({
+      what: `GGUF has no type with the grid of ${first.type}`,
+      where: first.name,
+      next: 'quantize the original model with --type, or add --requantize to encode this one again',
+    });
+  }
+  return foreign.map(({ name, stored }) => {
+    const bits = stored.form === 'tile' ? gridBits(stored.tile) : 8;
+    return { name: escapeGlob(name), scheme: storageScheme(bits <= 4 ? 'q4_1' : bits === 5 ? 'q5_1' : 'q8_0') };
   });
 }

@@ -17,10 +17,12 @@ export interface Journal {
 }
 
 /**
- * Opens or begins the journal `name`. `key` names the run: recipe, source and layout.
- * @throws RecipeError when the journal belongs to another run and `restart` is not set.
+ * Opens the journal of the unfinished output in `folder`, or throws what lies there away and begins one. `key` names the run:
+ * recipe, source and layout.
+ * @throws RecipeError when the unfinished output belongs to another run and `restart` is not set.
  */
-export async function openJournal(store: Store, name: string, key: string, restart: boolean): Promise<Journal> {
+export async function openJournal(store: Store, folder: string, key: string, restart: boolean): Promise<Journal> {
+  const name = `${folder}/journal.jsonl`;
   const lines = await readLines(store, name);
   const head = lines.length ? parse<{ run?: string }>(lines[0]!) : undefined;
   const add = (entry: JournalEntry) => store.append(name, encode(entry));
@@ -33,11 +35,12 @@ export async function openJournal(store: Store, name: string, key: string, resta
   if (head && !restart) {
     throw new RecipeError({
       what: 'an unfinished output of another recipe or source lies here',
-      where: `${store.name}/${name}`,
+      where: `${store.name}/${folder}`,
       next: 'run the command that began it, or add --restart to throw it away',
     });
   }
-  await store.remove(name);
+  // Files of another layout would be published with the new ones.
+  await store.remove(folder);
   await store.append(name, encode({ run: key }));
   return { done: [], add };
 }

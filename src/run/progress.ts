@@ -28,6 +28,7 @@ export class Progress {
     this.#tensors = tensors;
     this.#notify = notify;
     this.#left = tensors.map((tensor) => tensor.from.rows);
+    this.#finished = this.#left.filter((rows) => rows === 0).length;
     this.#valueCount = tensors.reduce((sum, tensor) => sum + elements(tensor.shape), 0);
   }
 

@@ -4,10 +4,11 @@
  *
  *   OUT.unfinished/journal.jsonl     what is done
  *   OUT.unfinished/files/...         the output being written
+ *   OUT.unfinished/publishing        the output is getting its name
  */
 
 import { peakMemory } from '#run/spawn';
-import { FileError, LimitError, NumericError } from '../errors.ts';
+import { LimitError, NumericError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import type { PlacedTensor } from '../format/types.ts';
 import type { ByteSink, Store } from '../io/types.ts';
@@ -15,6 +16,7 @@ import { type Plan, tilesOf } from '../recipe/plan.ts';
 import { checkOutput } from './check-output.ts';
 import { openJournal } from './journal.ts';
 import { Progress, type ProgressEvent } from './progress.ts';
+import { publish, refuseExisting, takeBack } from './publish.ts';
 import { buildReport, type Report } from './report.ts';
 import { surveyTensors } from './survey.ts';
 import type { TileField, TileResult, TileTask } from './tile.ts';
@@ -40,13 +42,15 @@ export interface RunOptions {
  */
 export async function run(plan: Plan, store: Store, options: RunOptions = {}): Promise<Report> {
   const started = performance.now();
-  const { output, layout } = plan;
+  const { layout } = plan;
+  const place = { plan, store, folder: `${plan.output.name}.unfinished`, files: `${plan.output.name}.unfinished/files` };
+  const { folder, files } = place;
   const verify = options.verify ?? 'full';
   const folder = `${output.name}.unfinished`;
   const files = `${folder}/files`;
-  await refuseExisting(store, output.name, options.force ?? false);
+  if (!options.force) await refuseExisting(plan, store);
   await checkSpace(plan, store, files);
-  const journal = await openJournal(store, `${folder}/journal.jsonl`, plan.key, options.restart ?? false);
+  const journal = await openJournal(store, folder, plan.key, options.restart ?? false);
   const sinks: ByteSink[] = [];
   let workers: TileWorkers | undefined;
   try {
@@ -55,6 +59,7 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
     const surveys = await surveyTensors(layout.tensors, workers, options.signal);
     const progress = new Progress(layout.tensors, options.onProgress);
     const errors: TileErrors[][] = layout.tensors.map(() => []);
+    let resumed = 0;
     const known = new Map(journal.done.map(([tensor, from, entry]) => [`${tensor}:${from}`, entry]));
     const one = async (index: number, rows: readonly [number, number]) => {
       const tensor = layout.tensors[index]!;
@@ -62,7 +67,8 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
       const before = known.get(`${index}:${rows[0]}`);
       let result: TileResult | undefined;
       if (before !== undefined) result = await recheck(task, before, verify, workers!);
-      if (!result) {
+      if (result) resumed++;
+      else {
         result = await workers!.tile({ ...task, steps: verify === 'none' ? 'write' : 'both' });
         for (const { key, offset, bytes } of result.pieces ?? []) await sinks[tensor.fields[key]!.file]!.write(bytes, offset);
         await journal.add([index, rows[0], result.errors ?? null]);
@@ -74,15 +80,15 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
     for (const sink of sinks) await sink.flush();
     if (verify !== 'none') await checkOutput(plan, store, files);
     const report = buildReport(plan, {
-      output: `${store.name}/${output.name}`,
+      output: `${store.name}/${plan.output.name}`,
       seconds: (performance.now() - started) / 1000,
       peakMemory: peakMemory(),
       verified: verify !== 'none',
-      resumed: journal.done.length,
+      resumed,
       errors,
     });
     for (const sink of sinks.splice(0)) await sink.close();
-    await publish(plan, store, folder, files, report, options.force ?? false);
+    await publish(place, report);
     return report;
   } catch (error) {
     for (const sink of sinks.splice(0)) await sink.close().catch(() => {});
@@ -92,15 +98,6 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
   } finally {
     await workers?.close();
   }
-}
-
-async function refuseExisting(store: Store, name: string, force: boolean): Promise<void> {
-  if (force || !(await store.stat(name))) return;
-  throw new FileError({
-    what: 'the output exists already',
-    where: `${store.name}/${name}`,
-    next: 'choose another name or add --force',
-  });
 }
 
 async function checkSpace(plan: Plan, store: Store, files: string): Promise<void> {
@@ -196,20 +193,4 @@ async function inOrder(work: Iterable<() => Promise<void>>, width: number, signa
   await Promise.all(running);
   if (failure) throw failure.error;
   signal?.throwIfAborted();
-}
-
-/** Gives the finished output its name; the report goes beside a file and into a folder. */
-async function publish(plan: Plan, store: Store, folder: string, files: string, report: Report, force: boolean): Promise<void> {
-  const { output } = plan;
-  const text = new TextEncoder().encode(`${JSON.stringify(report, null, 2)}\n`);
-  if (output.kind === 'folder') {
-    await store.append(`${files}/report.json`, text);
-    if (force) await store.remove(output.name);
-    await store.rename(files, output.name);
-  } else {
-    await store.remove(`${output.name}.report.json`);
-    for (const file of plan.layout.files) await store.rename(`${files}/${file.name}`, file.name);
-    await store.append(`${output.name}.report.json`, text);
-  }
-  await store.remove(folder);
 }

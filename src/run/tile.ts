@@ -7,13 +7,16 @@
  */
 import { FileError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
+import { exactBlocks, exactTypeOf } from '../format/gguf/from-tile.ts';
 import { type FetchedRows, fetchRows, type OpenSource } from '../format/read-rows.ts';
 import { containers } from '../format/registry.ts';
+import { storedRow } from '../format/row-order.ts';
 import type { ContainerName, Field, StoredTensor, TileForm } from '../format/types.ts';
 import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import type { QuantizedTile } from '../quantized/types.ts';
 import { compareRows } from './compare-rows.ts';
 import { checkFinite, encodeStorage } from './encode-storage.ts';
 
@@ -64,6 +67,8 @@ export interface TileTools {
 interface Encoded {
   key: string;
   offset: number;
+  /** Where in the kernels' memory, unless it was packed in JavaScript. */
+  arena?: { at: number; length: number };
   bytes(): Uint8Array;
 }
 
@@ -82,10 +87,13 @@ export async function runTile(task: TileTask, tools: TileTools): Promise<TileRes
 
 function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] {
   const { scheme } = task;
+  if (rows.tile && task.tile && scheme.kind === 'keep') return packed(task, rows.tile);
   if (scheme.kind !== 'integer') {
+    const exact = exactly(task, rows);
+    if (exact) return [{ key: 'data', offset: placeOf(task, 'data'), bytes: () => exact }];
     const type = scheme.kind === 'storage' ? scheme.type : rows.raw!.type;
-    const { at, length } = encodeStorage(task, kernels, rows, type);
-    return [{ key: 'data', offset: placeOf(task, 'data'), bytes: () => kernels.bytes(at, length) }];
+    const arena = encodeStorage(task, kernels, rows, type);
+    return [{ key: 'data', offset: placeOf(task, 'data'), arena, bytes: () => kernels.bytes(arena.at, arena.length) }];
   }
   const { cols } = task.from;
   const at = kernels.alloc(rows.count * cols * 4);
@@ -94,10 +102,25 @@ function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] 
   const [from, to] = task.rows;
   const survey = task.survey && { survey: { min: task.survey[0], max: task.survey[1] } };
   const place = { name: task.name, shape: [task.from.rows, cols] as const, from, to, ...survey };
-  const tile = quantizeRows(kernels.f32(at, rows.count * cols), place, scheme);
-  return Object.entries(containers[task.container].pack(tile, task.tile!))
-    .filter(([key]) => task.fields[key]!.whole === undefined || from === 0) // a value of the whole tensor is written once
-    .map(([key, bytes]) => ({ key, offset: placeOf(task, key), bytes: () => bytes }));
+  return packed(task, quantizeRows(kernels.f32(at, rows.count * cols), place, scheme));
+}
+
+/** Every tile writes the levels of the whole tensor, the same bytes: each can then be read back before the first is done. */
+function packed(task: TileTask, tile: QuantizedTile): Encoded[] {
+  return Object.entries(containers[task.container].pack(tile, task.tile!)).map(([key, bytes]) => ({
+    key,
+    offset: placeOf(task, key),
+    bytes: () => bytes,
+  }));
+}
+
+/** Integer codes that the type holds as they are: nothing is encoded again. */
+function exactly({ scheme, from, rows: [first] }: TileTask, { tile }: FetchedRows): Uint8Array | undefined {
+  if (!tile || scheme.kind !== 'storage' || from.form !== 'tile') return undefined;
+  const type = exactTypeOf(from.tile, from.cols);
+  if (type === undefined || type !== scheme.type) return undefined;
+  const { order } = from;
+  return exactBlocks(tile, type, (r) => (order ? storedRow(order, from.rows, first + r) - first : r));
 }
 
 function placeOf(task: TileTask, key: string): number {
@@ -118,8 +141,8 @@ async function check(
 ): Promise<TileErrors | undefined> {
   const { kernels } = tools;
   const back = await fetchRows(kernels, tools.open, readBack(task, rows, pieces), ...task.rows);
-  const data = encoded.find(({ key }) => key === 'data')?.bytes();
-  if (data && back.raw && differ(data, kernels.bytes(back.raw.at, data.length))) {
+  const arena = encoded.find(({ key }) => key === 'data')?.arena;
+  if (arena && back.raw && kernels.call('first_difference', arena.at, back.raw.at, arena.length) >= 0) {
     throw new FileError({
       what: 'what was read back is not what was written',
       where: task.name,
@@ -142,20 +165,6 @@ function readBack(task: TileTask, rows: FetchedRows, pieces?: TilePiece[]): Stor
   if (task.tile) return { ...shape, form: 'tile', tile: task.tile, fields };
   const type = task.scheme.kind === 'storage' ? task.scheme.type : rows.raw!.type;
   return { ...shape, form: 'storage', type, data: fields['data']! };
-}
-
-function differ(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return true;
-  const words = a.length >> 3;
-  if (a.byteOffset % 8 === 0 && b.byteOffset % 8 === 0) {
-    const x = new BigUint64Array(a.buffer, a.byteOffset, words);
-    const y = new BigUint64Array(b.buffer, b.byteOffset, words);
-    for (let i = 0; i < words; i++) if (x[i] !== y[i]) return true;
-  } else {
-    for (let i = 0; i < words * 8; i++) if (a[i] !== b[i]) return true;
-  }
-  for (let i = words * 8; i < a.length; i++) if (a[i] !== b[i]) return true;
-  return false;
 }
 
 /** The limits that the scheme's range finds in the task's rows: for one scale a tensor they are merged over its tiles. */

@@ -4,6 +4,7 @@
  */
 
 import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
+import { provenanceOf } from '../format/fewbits/fields.ts';
 import { fingerprint } from '../format/fingerprint.ts';
 import { fetchRows } from '../format/read-rows.ts';
 import { rowStep } from '../format/row-order.ts';
@@ -25,7 +26,10 @@ export interface Verification {
 
 const STEP_VALUES = 2 ** 20;
 
-/** @throws FileError when bytes cannot be read. Everything that is wrong with the content is a problem in the result. */
+/**
+ * Rope factors may be on one side only: containers hold them or what they follow from.
+ * @throws FileError when bytes cannot be read. Everything that is wrong with the content is a problem in the result.
+ */
 export async function verify(model: Model, against?: Model, signal?: AbortSignal): Promise<Verification> {
   const problems: string[] = [];
   const tensors: VerifiedTensor[] = [];
@@ -34,14 +38,15 @@ export async function verify(model: Model, against?: Model, signal?: AbortSignal
   for (const tensor of model.tensors) {
     signal?.throwIfAborted();
     const original = originals.get(tensor.name);
-    if (against && !original) problems.push(`${tensor.name} is not in ${against.name}`);
+    if (against && !original && tensor.role !== 'rope') problems.push(`${tensor.name} is not in ${against.name}`);
     const { errors, problem } = await look(tensor, original);
     if (problem) problems.push(problem);
     const error = errors && tensorError(tensor.name, tensor.stored.rows, errors);
     tensors.push({ ...error, name: tensor.name, type: tensor.type, bytes: tensor.bytes });
   }
   const present = new Set(model.tensors.map((tensor) => tensor.name));
-  for (const name of originals.keys()) if (!present.has(name)) problems.push(`${name} of ${against!.name} is missing`);
+  for (const [name, { role }] of originals)
+    if (!present.has(name) && role !== 'rope') problems.push(`${name} of ${against!.name} is missing`);
   return { ok: problems.length === 0, problems, tensors };
 }
 
@@ -91,9 +96,5 @@ async function provenanceProblems(model: Model, against: Model): Promise<string[
 
 function sourceOf({ checkpoint }: Model): string | undefined {
   const key = checkpoint.gguf?.get('fewbits.source');
-  if (key?.type === 'string') return key.value;
-  const text = checkpoint.metadata?.get('fewbits');
-  if (text === undefined) return undefined;
-  const { provenance } = JSON.parse(text) as { provenance?: { source?: unknown } };
-  return typeof provenance?.source === 'string' ? provenance.source : undefined;
+  return key?.type === 'string' ? key.value : provenanceOf(checkpoint)?.source;
 }

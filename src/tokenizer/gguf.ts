@@ -2,9 +2,10 @@
 import type { GgufMetadata } from '../checkpoint/types.ts';
 import { ModelError } from '../errors.ts';
 import { byteDecoder, byteLevelBytes, byteTokenValue, SPACE_MARK, sentencePieceBytes, utf8 } from './bytes.ts';
-import { type GgufVocabulary, readGgufVocabulary, tokenType } from './gguf-vocabulary.ts';
+import { byteLevelJson, idsByText, specialIds } from './gguf-json.ts';
+import { type GgufVocabulary, readGgufVocabulary } from './gguf-vocabulary.ts';
 import { encodeWith, Library } from './library.ts';
-import { preTokenizerJson, preTokenizerNamed, preTokenizers } from './pre-tokenizers.ts';
+import { preTokenizerNamed, preTokenizers } from './pre-tokenizers.ts';
 import { splitterAt } from './splitter.ts';
 import { spmEncoder } from './spm.ts';
 import type { Tokenizer } from './types.ts';
@@ -43,31 +44,8 @@ function byteLevelTokenizer(vocabulary: GgufVocabulary): Tokenizer {
   }
   if (merges.length === 0) throw new ModelError({ what: 'the tokenizer has no merges', where: 'tokenizer.ggml.merges' });
 
-  const ids = idsByText(vocabulary);
   const special = specialIds(vocabulary);
-  const library = new Library(
-    {
-      normalizer: null,
-      pre_tokenizer: preTokenizerJson(rule),
-      post_processor: null,
-      decoder: null,
-      added_tokens: special.map((id) => ({
-        id,
-        content: tokens[id]!,
-        special: true,
-        normalized: false,
-        lstrip: false,
-        rstrip: false,
-      })),
-      model: {
-        type: 'BPE',
-        vocab: Object.assign(Object.create(null), Object.fromEntries(ids)),
-        merges: merges.map(splitMerge),
-        ignore_merges: rule.ignoreMerges ?? false,
-      },
-    },
-    {},
-  );
+  const library = new Library(byteLevelJson(vocabulary, rule), {});
   const isSpecial = new Set(special);
   return {
     ...common(vocabulary, rule.addBos ?? false),
@@ -77,14 +55,6 @@ function byteLevelTokenizer(vocabulary: GgufVocabulary): Tokenizer {
       return token === undefined ? undefined : isSpecial.has(id) ? rawBytes(vocabulary, id) : byteLevelBytes(token);
     }, false),
   };
-}
-
-/** The first space divides a merge, unless it is the first character itself. */
-function splitMerge(merge: string): [string, string] {
-  const space = merge.indexOf(' ', 1);
-  if (space < 0)
-    throw new ModelError({ what: 'a merge names one token instead of two', where: 'tokenizer.ggml.merges', value: merge });
-  return [merge.slice(0, space), merge.slice(space + 1)];
 }
 
 function sentencePieceTokenizer(vocabulary: GgufVocabulary): Tokenizer {
@@ -139,21 +109,6 @@ function common(vocabulary: GgufVocabulary, addBos: boolean): Omit<Tokenizer, 'e
     eosIds,
     addBos: bosId !== undefined && (vocabulary.addBos ?? addBos),
   };
-}
-
-/** Of equal tokens the first counts; tokens that are no text and empty ones cannot be found in a text. */
-function idsByText({ tokens, invalid }: GgufVocabulary): Map<string, number> {
-  const ids = new Map<string, number>();
-  tokens.forEach((token, id) => {
-    if (token !== '' && !invalid.has(id) && !ids.has(token)) ids.set(token, id);
-  });
-  return ids;
-}
-
-/** Tokens that are looked for in the text before anything else. */
-function specialIds({ tokens, types, invalid }: GgufVocabulary): number[] {
-  const kinds: number[] = [tokenType.control, tokenType.userDefined, tokenType.unknown];
-  return tokens.flatMap((token, id) => (token !== '' && !invalid.has(id) && kinds.includes(types[id]!) ? [id] : []));
 }
 
 function rawBytes({ tokens, invalid }: GgufVocabulary, id: number): Uint8Array {

@@ -3,11 +3,11 @@
  * evaluated. docs/format-fewbits.md describes the bytes.
  */
 import type { JsonObject } from '../../checkpoint/types.ts';
-import { type Scheme, schemeLabel } from '../../quantize/scheme.ts';
+import type { Scheme } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
 import { headRows } from '../row-order.ts';
-import { fieldSizes, fieldType, packTile, tileFormOf } from '../tile-fields.ts';
+import { fieldSizes, fieldType, packTile, tileFormOf, tileLabel } from '../tile-fields.ts';
 import type { Container, LayoutRequest, TileForm, WeightTensor } from '../types.ts';
 import { type Described, METADATA_KEY } from './descriptor.ts';
 
@@ -37,8 +37,8 @@ function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, D
   const { name, shape, stored } = tensor;
   const { rows, cols } = stored;
   const common = { name, source: name, role: tensor.role, shape, from: stored, rowMultiple: headRows(stored) };
-  if (scheme.kind === 'integer') {
-    const tile = tileFormOf(scheme);
+  const tile = scheme.kind === 'integer' ? tileFormOf(scheme) : keptTile(tensor, scheme);
+  if (tile) {
     described.set(name, { shape: [...shape], form: 'tile', tile });
     const sizes = fieldSizes(tile, cols);
     const entries = Object.entries(sizes).map(([key, size]) => ({
@@ -46,7 +46,7 @@ function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, D
       head: fieldHead(`${name}.${key}`, key, tile, rows, size),
       ...size,
     }));
-    return { tensor: { ...common, scheme, label: schemeLabel(scheme), tile }, entries };
+    return { tensor: { ...common, scheme, label: tileLabel(tile), tile }, entries };
   }
   const type = scheme.kind === 'storage' ? scheme.type : keptType(tensor);
   const kept: Scheme = { kind: 'storage', type };
@@ -56,6 +56,11 @@ function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, D
   described.set(name, { shape: [...shape], form: 'blocks', type });
   const head = { name: `${name}.blocks`, type: 'u8' as const, shape: [rows, rowBytes] };
   return { tensor: one, entries: [{ key: 'data', head, rowBytes }] };
+}
+
+/** A tensor of ours that stays keeps its codes and levels. */
+function keptTile({ stored }: WeightTensor, scheme: Scheme): TileForm | undefined {
+  return scheme.kind === 'keep' && stored.form === 'tile' ? stored.tile : undefined;
 }
 
 /** What a tensor that stays is stored as; one that is quantized in another container's way is widened. */

@@ -1,5 +1,5 @@
 /** Reading of the container `fewbits`: the descriptor says which entries of the file are the fields of which tensor. */
-import type { Checkpoint, JsonObject, TensorEntry } from '../../checkpoint/types.ts';
+import type { Checkpoint, Json, JsonObject, TensorEntry } from '../../checkpoint/types.ts';
 import { FormatError } from '../../errors.ts';
 import { storage } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
@@ -20,15 +20,30 @@ export function describedTensors(checkpoint: Checkpoint): Map<string, Described>
   const text = checkpoint.metadata?.get(METADATA_KEY);
   if (text !== undefined) return readDescriptor(text, checkpoint.name);
   const quantization = quantizationConfig(checkpoint);
-  return quantization?.['quant_method'] === 'fewbits'
-    ? readDescriptor(JSON.stringify(quantization), checkpoint.name)
-    : new Map();
+  return quantization?.['quant_method'] === 'fewbits' ? readDescriptor(JSON.stringify(quantization), checkpoint.name) : new Map();
 }
 
 /** `quantization_config` of config.json, whatever tool wrote it. */
 export function quantizationConfig({ config }: Checkpoint): JsonObject | undefined {
   const value = config?.['quantization_config'];
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
+}
+
+/** What made a file of ours: in its metadata or, for a folder of several files, in its configuration. */
+export function provenanceOf(checkpoint: Checkpoint): { version?: string; source?: string; recipe?: JsonObject } | undefined {
+  const text = checkpoint.metadata?.get(METADATA_KEY);
+  const document = text === undefined ? quantizationConfig(checkpoint) : (JSON.parse(text) as JsonObject);
+  if (text === undefined && document?.['quant_method'] !== 'fewbits') return undefined;
+  const { version, source, recipe } = objectOf(document?.['provenance']);
+  return {
+    ...(typeof version === 'string' && { version }),
+    ...(typeof source === 'string' && { source }),
+    ...(recipe !== undefined && { recipe: objectOf(recipe) }),
+  };
+}
+
+function objectOf(value: Json | undefined): JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};
 }
 
 /**

@@ -12,6 +12,7 @@ import { asMatrix } from '../../tensor/tensor.ts';
 import { headRows } from '../row-order.ts';
 import { packTile } from '../tile-fields.ts';
 import type { Container, Layout, LayoutRequest, Model, OutputFile, PlacedTensor, StoredTensor, WeightTensor } from '../types.ts';
+import { exactTypeOf } from './from-tile.ts';
 import { extraTensors, ggufMetadata, quantizedMetadata } from './metadata.ts';
 import { blockOrder, converterOrder, staysF32 } from './tensor-order.ts';
 import { type FileType, fileTypeNamed, fileTypes } from './types.ts';
@@ -67,9 +68,10 @@ function unplaced(
   };
 }
 
-/** What stays at high precision keeps its dtype; norms and biases are F32 in every GGUF file. */
+/** What stays keeps its dtype, an integer grid the ggml type that means the same; norms and biases are F32 in every GGUF file. */
 function keptType({ stored, shape }: WeightTensor, name: string): StorageType {
-  if (stored.form !== 'storage') return 'f32';
+  if (stored.form === 'tile') return exactTypeOf(stored.tile, stored.cols) ?? 'f32';
+  if (stored.form === 'values') return 'f32';
   if (storage[stored.type].ggml === undefined) return 'f32';
   return storage[stored.type].block === 1 && staysF32(name, shape) ? 'f32' : stored.type;
 }

@@ -1,10 +1,12 @@
 /** Plain safetensors: float tensors only, as model hubs hold them. The target of conversions back from GGUF. */
+import type { JsonObject } from '../../checkpoint/types.ts';
 import { schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
-import { layoutFolder } from '../folder.ts';
+import { elements } from '../../tensor/tensor.ts';
+import { layoutFolder, type Unplaced } from '../folder.ts';
 import { headRows } from '../row-order.ts';
 import { packTile } from '../tile-fields.ts';
-import type { Container, WeightTensor } from '../types.ts';
+import type { Container, Model, WeightTensor } from '../types.ts';
 
 export const safetensors: Container = {
   name: 'safetensors',
@@ -33,11 +35,29 @@ export const safetensors: Container = {
         entries: [{ key: 'data', head: { name, type, shape }, rowBytes: storageBytes(type, stored.cols) }],
       };
     });
-    return layoutFolder(request, { tensors, metadata: () => new Map([['format', 'pt']]) });
+    return layoutFolder(request, {
+      tensors,
+      metadata: () => new Map([['format', 'pt']]),
+      ...(request.model.spec && { config: dtypeConfig(request.model, tensors) }),
+    });
   },
   pack: packTile,
   runtimes: () => ['transformers', 'vLLM', 'fewbits'],
 };
+
+const dtypes: Partial<Record<StorageType, string>> = { f32: 'float32', f16: 'float16', bf16: 'bfloat16' };
+
+/** Loaders cast to the dtype that config.json names: it is the one that holds most bytes. */
+function dtypeConfig({ checkpoint }: Model, tensors: readonly Unplaced[]): JsonObject {
+  const bytes = new Map<StorageType, number>();
+  for (const { entries } of tensors)
+    for (const { head } of entries)
+      bytes.set(head.type, (bytes.get(head.type) ?? 0) + storageBytes(head.type, elements(head.shape)));
+  const [main] = [...bytes].sort((a, b) => b[1] - a[1])[0] ?? [];
+  const name = main && dtypes[main];
+  const key = checkpoint.config?.['torch_dtype'] !== undefined ? 'torch_dtype' : 'dtype';
+  return name === undefined ? {} : { [key]: name };
+}
 
 function widened({ stored }: WeightTensor): StorageType {
   return stored.form === 'storage' && storage[stored.type].block === 1 ? stored.type : 'f32';
