@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { ModelError } from '../errors.ts';
-import { bitsPerWeight, type Model, type WeightTensor } from '../format/index.ts';
+import { bitsPerWeight, conventions, type Model, type WeightTensor } from '../format/index.ts';
 import { type ValueSummary, valueSummary } from '../run/index.ts';
 import { elements } from '../tensor/index.ts';
 import { openModel } from './models.ts';
@@ -48,6 +48,7 @@ async function inspect(model: Model, only: string | undefined, flags: Common & {
     bytes: total,
     bitsPerWeight: bitsPerWeight(model),
     runtimes: runtimesOf(model),
+    conventions: await conventions(model),
     spec: model.spec ?? null,
     tensors: rows.map(({ tensor, summary }) => ({
       name: tensor.fileName,
@@ -67,6 +68,7 @@ async function inspect(model: Model, only: string | undefined, flags: Common & {
         ? `hidden ${model.spec.hidden}, MLP ${model.spec.intermediate}, ${model.spec.layers} layers, ${model.spec.heads} heads, ${model.spec.kvHeads} key/value heads of ${model.spec.headDim}, vocabulary ${model.spec.vocab}, context ${model.spec.context}${model.spec.tied ? ', tied embedding' : ''}`
         : '',
       `loads in: ${document.runtimes.join(', ')}`,
+      ...document.conventions.map((convention) => `recognised: ${convention}`),
       ...model.warnings.map((warning) => `warning: ${warning}`),
       '',
       tensorTable(rows),

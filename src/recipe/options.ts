@@ -2,10 +2,10 @@
  * From the options of the command line (or of a call) to a recipe. Each option overrides what the recipe file says.
  */
 import { RecipeError } from '../errors.ts';
-import { fileTypeNamed, isFileType } from '../format/gguf/types.ts';
+import { type FileType, fileTypeNamed, fileTypes, isFileType } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName } from '../format/types.ts';
-import type { IntegerScheme, RangeName, Scheme } from '../quantize/scheme.ts';
+import type { RangeName } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
 import { presetNamed } from './presets.ts';
 import { parseRecipe, type Recipe } from './schema.ts';
@@ -53,7 +53,7 @@ export function recipeFromOptions(options: QuantizeOptions, subject: 'model' | '
     }
     setType(recipe, options.type, subject);
   } else if (asksIntegers || (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)) {
-    setIntegers(recipe, { ...integersOf(base), ...options }, container, subject);
+    setIntegers(recipe, options, container, subject);
   }
   return recipe;
 }
@@ -110,33 +110,12 @@ const ggmlIntegers: Partial<Record<number, readonly ['q4_0' | 'q5_0' | 'q8_0', (
 /** The file type that people mean by so many bits. */
 const ggufByBits = { 2: 'q2_k', 3: 'q3_k_m', 4: 'q4_k_m', 5: 'q5_k_m', 6: 'q6_k', 8: 'q8_0' } as const;
 
-/** What a recipe's integer scheme says, in the words of the options, which override it one by one. */
-function integersOf({ scheme, container }: Recipe): Partial<QuantizeOptions> {
-  if (scheme?.kind !== 'integer' || container === 'gguf') return {};
-  const { bits, symmetric, granularity, range } = scheme;
-  const group = typeof granularity === 'object' ? granularity.group : -1;
-  return { bits, symmetric, group, range };
-}
-
 function setIntegers(recipe: Recipe, options: QuantizeOptions, container: ContainerName, subject: 'model' | 'bag'): void {
   const preset = presetNamed(options.method ?? 'rtn');
-  const bits = options.bits ?? 4;
+  const { bits = 4, group = 128 } = options;
   if (!Number.isInteger(bits) || bits < 1 || bits > 8) {
     throw new RecipeError({ what: 'bits must be a whole number from 1 to 8', where: '--bits', value: bits });
   }
-  if (container === 'safetensors') {
-    throw new RecipeError({ what: 'plain safetensors hold no quantized weights', where: '--to', next: 'use --to fewbits' });
-  }
-  delete recipe.fileType;
-  delete recipe.scheme;
-  if (container === 'gguf') {
-    const wanted = ggufIntegers(options, bits);
-    if (subject === 'model' && isFileType(wanted)) recipe.fileType = wanted;
-    else recipe.scheme = { kind: 'storage', type: (isStorageType(wanted) ? wanted : 'q3_k') as 'q4_0' };
-    return;
-  }
-  const symmetric = options.symmetric ?? rangeSymmetry(options.range) ?? true;
-  const group = options.group ?? 128;
   if (!Number.isInteger(group) || group < -1 || group === 0) {
     throw new RecipeError({
       what: 'a group is a positive number of inputs, or -1 for the whole row',
@@ -144,11 +123,46 @@ function setIntegers(recipe: Recipe, options: QuantizeOptions, container: Contai
       value: group,
     });
   }
-  recipe.scheme = preset.scheme({ bits, group, symmetric, range: rangeNamed(options.range, symmetric) }) as Scheme &
-    IntegerScheme;
+  if (container === 'safetensors') {
+    throw new RecipeError({ what: 'plain safetensors hold no quantized weights', where: '--to', next: 'use --to fewbits' });
+  }
+  const { scheme: base } = recipe;
+  delete recipe.fileType;
+  delete recipe.scheme;
+  if (container === 'gguf') {
+    const wanted = ggufIntegers(options, bits);
+    if (subject === 'model') recipe.fileType = wanted;
+    else recipe.scheme = { kind: 'storage', type: fileTypes[wanted].base };
+    return;
+  }
+  const symmetric = options.symmetric ?? rangeSymmetry(options.range);
+  recipe.scheme =
+    base?.kind === 'integer' && options.method === undefined
+      ? overridden(base, options, symmetric ?? base.symmetric)
+      : preset.scheme({
+          bits,
+          group,
+          symmetric: symmetric ?? true,
+          range: rangeNamed(options.range, symmetric ?? true),
+        });
 }
 
-function ggufIntegers(options: QuantizeOptions, bits: number): string {
+type RecipeScheme = Extract<NonNullable<Recipe['scheme']>, { kind: 'integer' }>;
+
+/** The recipe's scheme with what the options say instead. */
+function overridden(base: RecipeScheme, { bits, group, range }: QuantizeOptions, symmetric: boolean): RecipeScheme {
+  const { zero, ...rest } = base;
+  return {
+    ...rest,
+    symmetric,
+    ...(bits !== undefined && { bits }),
+    ...(group !== undefined && { granularity: group === -1 ? 'channel' : { group } }),
+    ...((range !== undefined || symmetric !== base.symmetric) && { range: rangeNamed(range, symmetric) }),
+    ...(zero !== undefined && !symmetric && { zero }),
+  };
+}
+
+function ggufIntegers(options: QuantizeOptions, bits: number): FileType {
   const { group, symmetric, range } = options;
   if (range !== undefined) {
     throw new RecipeError({
@@ -159,7 +173,7 @@ function ggufIntegers(options: QuantizeOptions, bits: number): string {
     });
   }
   if (group === undefined && symmetric === undefined) {
-    const type = (ggufByBits as Record<number, string>)[bits];
+    const type = (ggufByBits as Record<number, FileType>)[bits];
     if (type) return type;
   } else if (group === undefined || group === 32) {
     const type = ggmlIntegers[bits]?.[symmetric === false ? 1 : 0];

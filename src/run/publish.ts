@@ -16,6 +16,11 @@ export interface RunPlace {
   files: string;
 }
 
+export function placeOf(plan: Plan, store: Store): RunPlace {
+  const folder = `${plan.output.name}.unfinished`;
+  return { plan, store, folder, files: `${folder}/files` };
+}
+
 /** From a path in the unfinished folder to the name that it gets. */
 function names({ plan, files }: RunPlace): [from: string, to: string][] {
   if (plan.output.kind === 'folder') return [[files, plan.output.name]];
@@ -27,10 +32,10 @@ const reportOf = ({ plan, files }: RunPlace) =>
 const markerOf = ({ folder }: RunPlace) => `${folder}/publishing`;
 
 /** @throws FileError when a file or folder of the output's name is there. */
-export async function refuseExisting(place: RunPlace, force: boolean): Promise<void> {
+export async function refuseExisting(place: RunPlace): Promise<void> {
   const { store } = place;
   for (const [, name] of names(place)) {
-    if (force || !(await store.stat(name))) continue;
+    if (!(await store.stat(name))) continue;
     throw new FileError({
       what: 'the output exists already',
       where: `${store.name}/${name}`,
@@ -40,7 +45,7 @@ export async function refuseExisting(place: RunPlace, force: boolean): Promise<v
 }
 
 /** Gives the finished output its name; the report goes beside a file and into a folder. */
-export async function publish(place: RunPlace, report: Report): Promise<void> {
+export async function publish(place: RunPlace, report: Report, force: boolean): Promise<void> {
   const { plan, store, folder } = place;
   const text = new TextEncoder();
   await store.remove(markerOf(place));
@@ -48,7 +53,7 @@ export async function publish(place: RunPlace, report: Report): Promise<void> {
   await store.remove(reportOf(place));
   await store.append(reportOf(place), text.encode(`${JSON.stringify(report, null, 2)}\n`));
   for (const [from, to] of names(place)) {
-    if (plan.output.kind === 'folder') await store.remove(to);
+    if (force && plan.output.kind === 'folder') await store.remove(to);
     await store.rename(from, to);
   }
   await store.remove(folder);

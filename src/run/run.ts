@@ -16,7 +16,7 @@ import { type Plan, tilesOf } from '../recipe/plan.ts';
 import { checkOutput } from './check-output.ts';
 import { openJournal } from './journal.ts';
 import { Progress, type ProgressEvent } from './progress.ts';
-import { publish, refuseExisting, takeBack } from './publish.ts';
+import { placeOf, publish, refuseExisting, takeBack } from './publish.ts';
 import { buildReport, type Report } from './report.ts';
 import { surveyTensors } from './survey.ts';
 import type { TileField, TileResult, TileTask } from './tile.ts';
@@ -43,12 +43,11 @@ export interface RunOptions {
 export async function run(plan: Plan, store: Store, options: RunOptions = {}): Promise<Report> {
   const started = performance.now();
   const { layout } = plan;
-  const place = { plan, store, folder: `${plan.output.name}.unfinished`, files: `${plan.output.name}.unfinished/files` };
+  const place = placeOf(plan, store);
   const { folder, files } = place;
   const verify = options.verify ?? 'full';
-  const folder = `${output.name}.unfinished`;
-  const files = `${folder}/files`;
-  if (!options.force) await refuseExisting(plan, store);
+  await takeBack(place);
+  if (!options.force) await refuseExisting(place);
   await checkSpace(plan, store, files);
   const journal = await openJournal(store, folder, plan.key, options.restart ?? false);
   const sinks: ByteSink[] = [];
@@ -88,7 +87,7 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
       errors,
     });
     for (const sink of sinks.splice(0)) await sink.close();
-    await publish(place, report);
+    await publish(place, report, options.force ?? false);
     return report;
   } catch (error) {
     for (const sink of sinks.splice(0)) await sink.close().catch(() => {});

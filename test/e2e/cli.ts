@@ -33,7 +33,10 @@ export interface Start {
 }
 
 /** Starts the command line and leaves it running. */
-export function start(args: readonly string[], { cwd, env, shell }: Start = {}): { child: ChildProcess; ended: Promise<Outcome> } {
+export function start(
+  args: readonly string[],
+  { cwd, env, shell }: Start = {},
+): { child: ChildProcess; ended: Promise<Outcome> } {
   if (!existsSync(main)) throw new Error('dist/ is missing: run npm run build');
   const command = [process.execPath, main, ...args];
   const [file, ...rest] = shell === undefined ? command : ['bash', '-c', shell, 'bash', ...command];
@@ -59,7 +62,11 @@ export async function fewbits(args: readonly string[], options?: Start): Promise
 /** Runs a command that must succeed; returns what it prints. */
 export async function succeed(...args: string[]): Promise<string> {
   const { code, signal, stdout, stderr } = await fewbits(args);
-  expect({ code, signal, why: code === 0 ? '' : stderr }, `fewbits ${args.join(' ')}`).toEqual({ code: 0, signal: null, why: '' });
+  expect({ code, signal, why: code === 0 ? '' : stderr }, `fewbits ${args.join(' ')}`).toEqual({
+    code: 0,
+    signal: null,
+    why: '',
+  });
   return stdout;
 }
 
@@ -136,7 +143,10 @@ export async function hashedTensors(path: string): Promise<HashedTensor[]> {
 }
 
 /** Writes tensors of f32 values as a bag of tensors. */
-export function writeBag(path: string, tensors: Readonly<Record<string, { shape: readonly number[]; values: Float32Array }>>): void {
+export function writeBag(
+  path: string,
+  tensors: Readonly<Record<string, { shape: readonly number[]; values: Float32Array }>>,
+): void {
   const made = Object.entries(tensors).map(([name, { shape, values }]): [string, Tensor] => [
     name,
     { type: 'f32', shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) },

@@ -34,9 +34,9 @@ function lasting({ output: _, seconds: __, peakMemory: ___, ...rest }: Report): 
 
 describe.each(cases)('$name', ({ name }) => {
   const isFile = name.includes('.');
-  const bytesOf = (n: number) =>
-    isFile ? sha256(readFileSync(place(name, n))) : hashes(place(name, n), ['report.json']);
-  const reportOf = (n: number) => readJson<Report>(isFile ? `${place(name, n)}.report.json` : join(place(name, n), 'report.json'));
+  const bytesOf = (n: number) => (isFile ? sha256(readFileSync(place(name, n))) : hashes(place(name, n), ['report.json']));
+  const reportOf = (n: number) =>
+    readJson<Report>(isFile ? `${place(name, n)}.report.json` : join(place(name, n), 'report.json'));
 
   test.each([2, 4])('%i workers write the bytes of one', (n) => {
     expect(bytesOf(n)).toEqual(bytesOf(1));

@@ -5,8 +5,6 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { writeSafetensors } from '../../src/checkpoint/safetensors/index.ts';
 import { fewbits, hashes, json, listing, noise, readJson, refuse, start, temporaryFolder } from './cli.ts';
 
-const KILLS = 20;
-
 const folder = temporaryFolder();
 const source = join(folder, 'source.safetensors');
 const names = ['a', 'b', 'c', 'd', 'e', 'f'].map((letter) => `model.${letter}.weight`);
@@ -28,21 +26,29 @@ function writeSource(): void {
   writeFileSync(source, writeSafetensors(new Map(tensors)));
 }
 
+const moment = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
 /** The values of `count` random moments in [0, limit), the same on each run. */
 const moments = (count: number, limit: number) => [...noise(count, 7)].map((x) => ((x + 1) / 2) * limit);
 
 const cases = [
-  { title: 'a GGUF file', out: 'model.gguf', options: ['--type', 'q2_k'] },
-  { title: 'a folder of shards', out: 'quantized', options: ['--bits', '4', '--group', '64', '--max-shard-size', '6MB', '--to', 'fewbits'] },
+  { title: 'a GGUF file', kind: 'file', out: 'model.gguf', kills: 20, options: ['--type', 'q2_k'] },
+  {
+    title: 'a folder of shards',
+    kind: 'folder',
+    out: 'quantized',
+    kills: 10,
+    options: ['--bits', '4', '--group', '64', '--max-shard-size', '6MB', '--to', 'fewbits'],
+  },
 ];
 
 beforeAll(writeSource);
 
-describe.each(cases)('$title', ({ out, options }) => {
-  const command = (at: string) => ['quantize', source, '-o', join(folder, at, out), '--threads', '2', '--json', ...options];
-  const reportAt = (at: string) =>
-    readJson<Report>(out.includes('.') ? join(folder, at, `${out}.report.json`) : join(folder, at, out, 'report.json'));
-  const reports = [`${out}.report.json`, `${out}/report.json`];
+describe.each(cases)('$title', ({ kind, out, kills, options }) => {
+  const place = (at: string) => join(folder, kind, at);
+  const command = (at: string) => ['quantize', source, '-o', join(place(at), out), '--threads', '2', '--json', ...options];
+  const report = kind === 'file' ? `${out}.report.json` : `${out}/report.json`;
+  const reportAt = (at: string) => readJson<Report>(join(place(at), report));
   let duration = 0;
 
   beforeAll(async () => {
@@ -51,43 +57,61 @@ describe.each(cases)('$title', ({ out, options }) => {
     duration = performance.now() - began;
   });
 
-  test(`killed at ${KILLS} moments: the next run ends with the same bytes and leaves nothing else`, async () => {
-    const wanted = hashes(join(folder, 'whole'), reports);
+  test(`killed at ${kills} moments: the next run ends with the same bytes and leaves nothing else`, async () => {
+    const wanted = hashes(place('whole'), [report]);
     const resumed: number[] = [];
-    for (const [i, moment] of moments(KILLS, duration).entries()) {
+    for (const [i, delay] of moments(kills, duration).entries()) {
       const at = `kill-${i}`;
       const { child, ended } = start(command(at));
-      const timer = setTimeout(() => child.kill('SIGKILL'), moment);
+      const timer = setTimeout(() => child.kill('SIGKILL'), delay);
       const first = await ended;
       clearTimeout(timer);
       if (first.code !== 0) {
         expect(first.signal).toBe('SIGKILL');
         const second = await fewbits(command(at));
-        expect({ code: second.code, why: second.code ? second.stderr : '' }, `after ${moment} ms`).toEqual({ code: 0, why: '' });
+        expect({ code: second.code, why: second.code ? second.stderr : '' }, `after ${delay} ms`).toEqual({ code: 0, why: '' });
         resumed.push(reportAt(at).resumed);
       }
-      expect(hashes(join(folder, at), reports), `after ${moment} ms`).toEqual(wanted);
-      expect(listing(join(folder, at))).toEqual(listing(join(folder, 'whole')));
+      expect(hashes(place(at), [report]), `after ${delay} ms`).toEqual(wanted);
+      expect(listing(place(at))).toEqual(listing(place('whole')));
       expect(reportAt(at).tensors).toEqual(reportAt('whole').tensors);
-      rmSync(join(folder, at), { recursive: true });
+      rmSync(place(at), { recursive: true });
     }
-    expect(resumed.length).toBeGreaterThan(KILLS / 2);
+    expect(resumed.length).toBeGreaterThan(kills / 2);
     expect(Math.max(...resumed)).toBeGreaterThan(0);
   }, 300_000);
 
   test('killed again and again, it gets there', async () => {
-    let kills = 0;
+    let killed = 0;
     for (const part of [0.4, 0.6, 0.8]) {
       const { child, ended } = start(command('often'));
       const timer = setTimeout(() => child.kill('SIGKILL'), part * duration);
-      if ((await ended).code !== 0) kills++;
+      if ((await ended).code !== 0) killed++;
       clearTimeout(timer);
-      if (existsSync(join(folder, 'often', out))) break;
+      if (existsSync(join(place('often'), out))) break;
     }
-    expect(kills).toBeGreaterThan(0);
-    if (!existsSync(join(folder, 'often', out))) expect((await fewbits(command('often'))).code).toBe(0);
-    expect(hashes(join(folder, 'often'), reports)).toEqual(hashes(join(folder, 'whole'), reports));
+    expect(killed).toBeGreaterThan(0);
+    if (!existsSync(join(place('often'), out))) expect((await fewbits(command('often'))).code).toBe(0);
+    expect(hashes(place('often'), [report])).toEqual(hashes(place('whole'), [report]));
   }, 60_000);
+
+  test('killed between the names: what has one already is taken back, checked and named again', async () => {
+    const at = 'named';
+    const unfinished = join(place(at), `${out}.unfinished`);
+    const journal = join(unfinished, 'journal.jsonl');
+    const { child, ended } = start(command(at));
+    while (!existsSync(journal) || !readFileSync(journal, 'utf8').includes('\n')) await moment(5);
+    child.kill('SIGKILL');
+    await ended;
+    const [head] = readFileSync(journal, 'utf8').split('\n');
+    expect((await fewbits(command(at))).code).toBe(0);
+    mkdirSync(unfinished);
+    writeFileSync(journal, `${head}\n`);
+    writeFileSync(join(unfinished, 'publishing'), JSON.parse(head!).run);
+    expect((await fewbits(command(at))).code).toBe(0);
+    expect(hashes(place(at), [report])).toEqual(hashes(place('whole'), [report]));
+    expect(listing(place(at))).toEqual(listing(place('whole')));
+  });
 });
 
 describe('an unfinished output', () => {
@@ -98,7 +122,7 @@ describe('an unfinished output', () => {
   async function interrupted(signal: NodeJS.Signals): Promise<{ code: number | null; stderr: string }> {
     const { child, ended } = start(['quantize', source, '-o', out, '--type', 'q2_k', '--threads', '1']);
     const journal = join(unfinished, 'journal.jsonl');
-    while (!existsSync(journal) || readFileSync(journal, 'utf8').split('\n').length < 4) await new Promise((r) => setTimeout(r, 5));
+    while (!existsSync(journal) || readFileSync(journal, 'utf8').split('\n').length < 4) await moment(5);
     child.kill(signal);
     return ended;
   }
@@ -144,7 +168,8 @@ describe('an unfinished output', () => {
     bytes.fill(0x55, 4096, 4296);
     writeFileSync(file, bytes);
     await json('quantize', source, '-o', out, '--type', 'q2_k');
-    expect(hashes(join(folder, 'other'), ['model.gguf.report.json'])).toEqual(hashes(join(folder, 'whole'), ['model.gguf.report.json', ...listing(join(folder, 'whole')).filter((name) => name !== 'model.gguf')]));
+    const made = hashes(join(folder, 'other'), ['model.gguf.report.json']);
+    expect(made).toEqual(hashes(join(folder, 'file', 'whole'), ['model.gguf.report.json']));
     rmSync(join(folder, 'other'), { recursive: true });
   });
 });

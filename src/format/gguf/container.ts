@@ -15,7 +15,7 @@ import type { Container, Layout, LayoutRequest, Model, OutputFile, PlacedTensor,
 import { exactTypeOf } from './from-tile.ts';
 import { extraTensors, ggufMetadata, quantizedMetadata } from './metadata.ts';
 import { blockOrder, converterOrder, staysF32 } from './tensor-order.ts';
-import { type FileType, fileTypeNamed, fileTypes } from './types.ts';
+import { type FileType, fileTypeNamed, fileTypeOf, fileTypes } from './types.ts';
 
 type Entry = readonly [key: string, value: GgufValue];
 
@@ -31,7 +31,7 @@ export const gguf: Container = {
   },
   async layout(request) {
     const placed = ordered(request, [...extras(request.model), ...request.schemes.map(placedTensor)]);
-    const fileType = request.fileType !== undefined ? fileTypeNamed(request.fileType) : guessFileType(placed);
+    const fileType = request.fileType !== undefined ? fileTypeNamed(request.fileType) : guessFileType(placed, request.model);
     const { metadata, warnings } = await metadataOf(request, placed, fileType);
     return { ...splitLayout(request, metadata, placed), warnings };
   },
@@ -107,12 +107,17 @@ function ordered({ model }: LayoutRequest, tensors: Unplaced[]): Unplaced[] {
   return tensors.sort((a, b) => converterOrder((name) => shard.get(name) ?? '')(a.fileName, b.fileName));
 }
 
-/** The file type whose base type holds most bytes: what `general.file_type` says of a file made by a recipe. */
-function guessFileType(tensors: readonly Unplaced[]): FileType {
+/**
+ * The file type whose base type holds most bytes: what `general.file_type` says of a file made by a recipe. The source's own, where
+ * that has the same base: Q4_K_S and Q4_K_M differ in the tensors that are not Q4_K.
+ */
+function guessFileType(tensors: readonly Unplaced[], { checkpoint }: Model): FileType {
   const bytes = new Map<StorageType, number>();
   for (const { scheme, bytes: size } of tensors)
     if (scheme.kind === 'storage') bytes.set(scheme.type, (bytes.get(scheme.type) ?? 0) + size);
   const [main] = [...bytes].sort((a, b) => b[1] - a[1])[0] ?? ['f32'];
+  const said = fileTypeOf(Number(checkpoint.gguf?.get('general.file_type')?.value ?? -1));
+  if (said && fileTypes[said].base === main) return said;
   return (Object.keys(fileTypes) as FileType[]).find((name) => fileTypes[name].base === main) ?? 'f16';
 }
 
