@@ -2,7 +2,7 @@
 // Plain JavaScript without dependencies: it runs before anything is installed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -57,7 +57,7 @@ once(at('node_modules', '.fewbits-installed'), hash([at('package.json'), at('pac
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { ONNXRUNTIME_NODE_INSTALL: 'skip' });
 });
 
-const built = existsSync(at('dist', 'index.js'));
+const built = existsSync(at('dist', 'cli', 'main.js')) && existsSync(at('src', 'kernels', 'generated', 'wasm.ts'));
 const generated = at('src', 'kernels', 'generated');
 const sources = ['src', 'bench', 'interop']
   .flatMap((folder) => walk(at(folder)))
@@ -73,8 +73,8 @@ const inputs = [
     .filter((name) => /^tsconfig.*\.json$/.test(name))
     .map((name) => at(name)),
 ];
-once(at('.build', 'stamp'), built ? hash(inputs) : '', () => {
+if (!built) rmSync(at('.build', 'stamp'), { force: true });
+once(at('.build', 'stamp'), hash(inputs), () => {
   console.error('fewbits: building...');
   run(process.execPath, [at('scripts', 'build.mjs')]);
 });
-if (!built) writeFileSync(at('.build', 'stamp'), hash(inputs));
