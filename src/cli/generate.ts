@@ -32,8 +32,9 @@ export function generateCommand(): Command {
         try {
           const stream = !flags.json;
           const { tokens, temperature, topP, seed } = flags;
+          const tokenizer = await model.tokenizer();
           if (stream) process.stdout.write(flags.prompt);
-          const result = await generate(language, await model.tokenizer(), flags.prompt, {
+          const result = await generate(language, tokenizer, flags.prompt, {
             tokens,
             ...(temperature !== undefined && { temperature }),
             ...(topP !== undefined && { topP }),

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command line. Each command is one file; what it prints is one document (--json) or tables for people. */
 import { Command, CommanderError } from 'commander';
-import { FewbitsError, printable } from '../errors.ts';
+import { FewbitsError, printable, RecipeError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { compareCommand } from './compare.ts';
 import { convertCommand } from './convert.ts';
@@ -42,6 +42,13 @@ for (const command of commands)
     { isDefault: command === tourCommand },
   );
 
+/** The tour is what runs without a command, so that commander takes a misspelt command for an argument of it. */
+function refuseUnknownCommand(name: string | undefined): void {
+  const known = program.commands.map((command) => command.name());
+  if (name === undefined || name.startsWith('-') || name === 'help' || known.includes(name)) return;
+  throw new RecipeError({ what: `unknown command '${name}'`, next: `choose one of ${known.join(', ')}` });
+}
+
 const debug = process.argv.includes('--debug');
 
 /** 0 done, 1 a check failed, 2 bad input or usage, 130 interrupted. */
@@ -71,6 +78,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
+  refuseUnknownCommand(process.argv[2]);
   await program.parseAsync();
 } catch (error) {
   sayWhy(error);

@@ -10,7 +10,7 @@ import type { ContainerName, Layout, Model, PlacedTensor } from '../format/types
 import { schemeLabel } from '../quantize/scheme.ts';
 import { elements } from '../tensor/tensor.ts';
 import { VERSION } from '../version.ts';
-import { parameters, resolveSchemes, seesAllValues } from './resolve.ts';
+import { checkDecoder, parameters, resolveSchemes, seesAllValues } from './resolve.ts';
 import { parseRecipe, type Recipe, type RecipeInput } from './schema.ts';
 
 export interface PlanOptions {
@@ -66,7 +66,9 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const container = containers[name];
   const importance = options.importance ?? new Map<string, Float32Array>();
   const { schemes, warnings } = resolveSchemes(model, parsed, container, importance.size > 0);
-  const output = outputOf(options.output ?? `model${container.extensions[0] ?? ''}`, container.output, container.extensions);
+  // A model is a folder where the container can be one: only there its configuration and tokenizer have a place.
+  const extension = container.output === 'file' || !model.spec ? (container.extensions[0] ?? '') : '';
+  const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
   const quantized = schemes.some(
     ({ scheme }) => scheme.kind === 'integer' || (scheme.kind === 'storage' && !/^b?f\d/.test(scheme.type)),
@@ -83,6 +85,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     // A plain conversion equals what the original converters write, byte for byte: it carries no mark of ours.
     ...(quantized && { provenance: { version: VERSION, source, recipe: json } }),
   });
+  layout.tensors.forEach(checkDecoder);
   const count = parameters(model);
   const data = layout.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const bytes = layout.files.reduce((sum, file) => sum + file.size, 0);
@@ -134,12 +137,15 @@ async function runKey(
 
 /** Bytes of source that one tile reads: large enough for the disk, small enough that many workers stay within bounds. */
 const TILE_BYTES = 4 * 2 ** 20;
+/** Integer grids are encoded in JavaScript, with several arrays of a tile's values alive at once. */
+const INTEGER_TILE_BYTES = 2 ** 19;
 
 /** The row ranges in which a tensor is worked. They depend on the plan alone, so that sums over tiles do not depend on threads. */
 export function tilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
   const { rows } = tensor.from;
   const rowBytes = sourceRowBytes(tensor);
-  const wanted = Math.max(1, Math.floor(TILE_BYTES / Math.max(1, rowBytes)));
+  const tileBytes = tensor.scheme.kind === 'integer' ? INTEGER_TILE_BYTES : TILE_BYTES;
+  const wanted = Math.max(1, Math.floor(tileBytes / Math.max(1, rowBytes)));
   const step = Math.max(tensor.rowMultiple, Math.floor(wanted / tensor.rowMultiple) * tensor.rowMultiple);
   const tiles: (readonly [number, number])[] = [];
   for (let from = 0; from < rows; from += step) tiles.push([from, Math.min(rows, from + step)]);
@@ -166,9 +172,13 @@ function sourceRowBytes({ from }: PlacedTensor): number {
   }
 }
 
-/** Node itself with the library, and what each worker holds: its own isolate, a tile of source, of output, of output read back. */
-const BASE_MEMORY = 90e6;
-const WORKER_MEMORY = 25e6;
+/**
+ * Measured: Node itself with the library; a worker's own isolate and kernels; and what an isolate lets pile up outside of its heap
+ * before it collects (V8 allows 64 MB), which integer grids do, because they are encoded in JavaScript arrays.
+ */
+const BASE_MEMORY = 160e6;
+const WORKER_MEMORY = 30e6;
+const WORKER_GARBAGE = 80e6;
 
 function peakMemory(layout: Layout, threads: number): number {
   let tile = 0;
@@ -181,7 +191,8 @@ function peakMemory(layout: Layout, threads: number): number {
     tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + integers);
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
-  return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + tile));
+  const garbage = layout.tensors.some((tensor) => tensor.scheme.kind === 'integer') ? WORKER_GARBAGE : 0;
+  return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + garbage + tile));
 }
 
 function kvCache(model: Model, context?: number): { kvCache?: { context: number; bytes: number } } {

@@ -5,7 +5,7 @@
 import { RecipeError } from '../errors.ts';
 import { fits, fittingType } from '../format/gguf/type-fallbacks.ts';
 import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
-import type { Container, Model, WeightTensor } from '../format/types.ts';
+import type { Container, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
 import { blockTypes } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
 import { type IntegerScheme, type Scheme, schemeLabel } from '../quantize/scheme.ts';
@@ -27,7 +27,7 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
   const base = baseSchemes(model, recipe, imatrix, warnings);
   const used = new Set<Rule>();
   const keepUsed = new Set<string>();
-  const schemes = model.tensors.map((tensor, i) => {
+  const chosen = model.tensors.map((tensor, i) => {
     let scheme = base[i]!;
     const numbers = isMatrix(tensor);
     for (const rule of recipe.rules) {
@@ -40,7 +40,7 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
       keepUsed.add(pattern);
       scheme = { kind: 'keep' };
     }
-    return { tensor, scheme: fitRows(tensor, scheme, container, warnings) };
+    return { tensor, scheme };
   });
   for (const rule of recipe.rules) {
     if (!used.has(rule))
@@ -50,6 +50,8 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
       );
   }
   for (const pattern of recipe.keep) if (!keepUsed.has(pattern)) throw unmatched(`--keep ${pattern} matches no tensor`, model);
+  checkGroups(chosen);
+  const schemes = chosen.map(({ tensor, scheme }) => ({ tensor, scheme: fitRows(tensor, scheme, container, warnings) }));
   return { schemes, warnings };
 }
 
@@ -125,7 +127,7 @@ function withoutUndefined(scheme: NonNullable<Recipe['scheme']>): Scheme {
   return Object.fromEntries(Object.entries(scheme).filter(([, value]) => value !== undefined)) as unknown as Scheme;
 }
 
-/** Makes the scheme fit the rows, or refuses with the choices. */
+/** Makes the scheme fit the rows, or refuses. */
 function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, warnings: string[]): Scheme {
   if (scheme.kind === 'keep') return scheme;
   const { cols } = asMatrix(tensor.shape);
@@ -134,16 +136,8 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
     warnings.push(`${tensor.name}: ${scheme.type} -> ${type}: rows of ${cols} values do not fit ${scheme.type}'s blocks`);
     return { kind: 'storage', type };
   }
-  if (scheme.kind === 'integer' && typeof scheme.granularity === 'object' && cols % scheme.granularity.group !== 0) {
-    throw new RecipeError({
-      what: 'rows do not divide into groups',
-      where: tensor.name,
-      value: `${cols} columns in groups of ${scheme.granularity.group}`,
-      next: `use --group ${divisors(cols, scheme.granularity.group).join(' or ')} or -1 (the row), or keep the tensor with --keep '${tensor.name}'`,
-    });
-  }
   if (scheme.kind === 'integer') checkSurvey(tensor, scheme);
-  checkTypes(tensor, scheme);
+  checkEncoder(tensor, scheme);
   const reason = container.refuses(scheme, tensor.shape);
   if (reason !== undefined) {
     throw new RecipeError({
@@ -175,32 +169,57 @@ function checkSurvey(tensor: WeightTensor, scheme: IntegerScheme): void {
   });
 }
 
-/** What no kernel can read or write is known before the first byte. */
-function checkTypes({ name, stored }: WeightTensor, scheme: Exclude<Scheme, { kind: 'keep' }>): void {
-  const from = stored.form === 'storage' ? stored.type : undefined;
-  const to = scheme.kind === 'storage' ? scheme.type : undefined;
-  if (to !== undefined && to === from) return;
-  if (to !== undefined && !Object.hasOwn(blockTypes, to)) {
+function checkEncoder({ name, stored }: WeightTensor, scheme: Scheme): void {
+  if (scheme.kind !== 'storage' || Object.hasOwn(blockTypes, scheme.type)) return;
+  if (stored.form === 'storage' && stored.type === scheme.type) return; // copied
+  throw new RecipeError({
+    what: 'no encoder for this type',
+    where: name,
+    value: scheme.type,
+    next: `choose one of ${Object.keys(blockTypes).join(', ')}`,
+  });
+}
+
+/** What becomes another type has to be decoded; a container may widen even a tensor that is kept. */
+export function checkDecoder({ source, from, scheme }: Pick<PlacedTensor, 'source' | 'from' | 'scheme'>): void {
+  if (from.form !== 'storage' || scheme.kind === 'keep') return;
+  if (scheme.kind === 'storage' && scheme.type === from.type) return;
+  if (Object.hasOwn(blockTypes, from.type) || from.type === 'f64') return;
+  throw new RecipeError({
+    what: `values of type ${from.type} cannot be decoded, and they do not stay as they are`,
+    where: source,
+    value: `${from.type} -> ${schemeLabel(scheme)}`,
+    next: 'keep the tensor (--keep), use --to fewbits, or start from an f16 or bf16 model',
+  });
+}
+
+/** @throws RecipeError with the group sizes that divide the rows of all tensors that ask for the same one. */
+function checkGroups(schemes: Resolved['schemes']): void {
+  const columns = new Map<number, number>();
+  const grouped = schemes.flatMap(({ tensor, scheme }) => {
+    if (scheme.kind !== 'integer' || typeof scheme.granularity !== 'object') return [];
+    return [{ tensor, group: scheme.granularity.group, cols: asMatrix(tensor.shape).cols }];
+  });
+  for (const { group, cols } of grouped) columns.set(group, greatestCommonDivisor(cols, columns.get(group) ?? 0));
+  for (const { tensor, group, cols } of grouped) {
+    if (cols % group === 0) continue;
     throw new RecipeError({
-      what: 'no encoder for this type',
-      where: name,
-      value: to,
-      next: `choose one of ${Object.keys(blockTypes).join(', ')}`,
-    });
-  }
-  if (from !== undefined && from !== 'f64' && !Object.hasOwn(blockTypes, from)) {
-    throw new RecipeError({
-      what: `values of type ${from} cannot be decoded`,
-      where: name,
-      next: `keep the tensor as it is (--keep '${name}') or start from an f16 or bf16 model`,
+      what: 'rows do not divide into groups',
+      where: tensor.name,
+      value: `${cols} columns in groups of ${group}`,
+      next: `use --group ${divisors(columns.get(group)!, group).join(' or ')} or -1 (the row), or keep the tensor with --keep '${tensor.name}'`,
     });
   }
 }
 
-/** The largest divisors of `cols` below `group`, best first. */
-function divisors(cols: number, group: number): number[] {
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
+/** The largest divisors of `cols` up to `most`, best first. */
+function divisors(cols: number, most: number): number[] {
   const found: number[] = [];
-  for (let d = Math.min(group, cols); d >= 2 && found.length < 2; d--) if (cols % d === 0) found.push(d);
+  for (let d = Math.min(most, cols); d >= 2 && found.length < 2; d--) if (cols % d === 0) found.push(d);
   return found.length ? found : [1];
 }
 

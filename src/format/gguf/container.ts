@@ -68,12 +68,14 @@ function unplaced(
   };
 }
 
+const halves: ReadonlySet<StorageType> = new Set(['f16', 'bf16']);
+
 /** What stays keeps its dtype, an integer grid the ggml type that means the same; norms and biases are F32 in every GGUF file. */
 function keptType({ stored, shape }: WeightTensor, name: string): StorageType {
   if (stored.form === 'tile') return exactTypeOf(stored.tile, stored.cols) ?? 'f32';
   if (stored.form === 'values') return 'f32';
   if (storage[stored.type].ggml === undefined) return 'f32';
-  return storage[stored.type].block === 1 && staysF32(name, shape) ? 'f32' : stored.type;
+  return halves.has(stored.type) && staysF32(name, shape) ? 'f32' : stored.type;
 }
 
 /** The rows of q and k are interleaved in llama-family files; a GGUF source has them so already. */

@@ -1,0 +1,93 @@
+/** What models lose, measured through the command line, against what llama.cpp and transformers measure on the same text. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { golden, json, project, readJson, temporaryFolder } from './cli.ts';
+
+interface Row {
+  name: string;
+  nll: number;
+  perplexity: number;
+  klMean: number;
+  klMedian: number;
+  klP99: number;
+  sameTop: number;
+  tokens: number;
+}
+interface Measured {
+  model: string;
+  nll: number;
+  perplexity: number;
+  tokens: number;
+  kl: { mean: number; median: number; p90: number; p99: number; max: number };
+  sameTop: number;
+  sameTopError: number;
+}
+
+const folder = temporaryFolder();
+const valid = project('models/text/tinystories.valid.txt');
+
+describe('perplexity of the default model on the first 60,000 bytes', () => {
+  const text = join(folder, 'first.txt');
+  beforeAll(() => writeFileSync(text, readFileSync(valid).subarray(0, 60_000)));
+
+  // The figures are those of llama-perplexity (chunks of 256, second half scored) and of transformers (whole windows).
+  test.each([
+    ['llama.cpp', 7.592086017],
+    ['strided', 8.331468703],
+  ])('%s', async (protocol, perplexity) => {
+    const result = await json<{ perplexity: number; nll: number; tokens: number }>(
+      ...['evaluate', 'default', '--text', text, '--protocol', protocol, '--context', '256'],
+    );
+    expect(Math.abs(result.perplexity / perplexity - 1)).toBeLessThan(1e-4);
+    expect(Math.exp(result.nll)).toBeCloseTo(result.perplexity, 9);
+  });
+});
+
+describe('against the reference', () => {
+  const rows = readJson<{ rows: Row[] }>(golden('quality/peers.json'))
+    .rows.filter(({ name }) => /^llama\.cpp:(I?Q|f16)/.test(name) && !name.includes('IQ3_S'))
+    .map((row) => ({ ...row, type: row.name.slice('llama.cpp:'.length) }));
+  const measured = new Map<string, Measured>();
+
+  beforeAll(async () => {
+    const f16 = join(folder, 'f16.gguf');
+    await json('quantize', 'default', '-o', f16, '--type', 'f16');
+    const files: string[] = [];
+    for (const { type } of rows) {
+      const file = join(folder, `${type}.gguf`);
+      const stats = type.endsWith('.imatrix') ? ['--stats', golden('gguf/tinystories-3.7m.imatrix.gguf')] : [];
+      if (type !== 'f16') await json('quantize', f16, '-o', file, '--type', type.replace('.imatrix', ''), ...stats);
+      files.push(file);
+    }
+    const { models } = await json<{ models: Measured[] }>(
+      ...['compare', 'default', ...files, '--text', valid, '--context', '256', '--protocol', 'strided'],
+    );
+    for (const [i, { type }] of rows.entries()) measured.set(type, models[i]!);
+  }, 600_000);
+
+  /** Half a unit of the last of six printed decimals, and one percent. */
+  const near = (value: number, expected: number) => expect(Math.abs(value - expected)).toBeLessThan(0.01 * expected + 5e-7);
+
+  test('all rows of types that are made here were measured', () => expect(rows.length).toBe(16));
+
+  test.each(rows)('$type', ({ type, ...row }) => {
+    const { kl, nll, perplexity, sameTop, tokens } = measured.get(type)!;
+    expect(tokens).toBe(row.tokens);
+    expect(Math.abs(perplexity / row.perplexity - 1)).toBeLessThan(1e-4);
+    expect(Math.abs(nll - row.nll)).toBeLessThan(1e-4);
+    near(kl.mean, Math.max(0, row.klMean));
+    near(kl.median, Math.max(0, row.klMedian));
+    near(kl.p99, row.klP99);
+    expect(Math.abs(sameTop - row.sameTop)).toBeLessThan(5e-4);
+  });
+
+  test('percentiles and error bars hang together', () => {
+    for (const { kl, sameTop, sameTopError, tokens } of measured.values()) {
+      expect(kl.median).toBeLessThanOrEqual(kl.p90);
+      expect(kl.p90).toBeLessThanOrEqual(kl.p99);
+      expect(kl.p99).toBeLessThanOrEqual(kl.max);
+      expect(sameTopError).toBeCloseTo(Math.sqrt((sameTop * (1 - sameTop)) / tokens), 5);
+    }
+  });
+});
