@@ -39,11 +39,13 @@ export function convertCommand(): Command {
         const planned = await plan(model, conversion.recipe, {
           output: name,
           threads: threadsOf(flags),
+          requantize: flags.requantize ?? false,
           importance: await importanceOf(undefined, model),
           ...(flags.maxShardSize !== undefined && { maxShardSize: flags.maxShardSize }),
         });
         const report = await runWithProgress(planned, flags);
-        const lossless = report.tensors.every((tensor) => tensor.maxError === 0);
+        // Integers have no error: they are only copied.
+        const lossless = report.tensors.every(({ maxError = 0 }) => maxError === 0);
         new ProgressLine(flags).clear();
         printResult(
           flags,

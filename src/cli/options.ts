@@ -84,6 +84,7 @@ export function withQuantization(command: Command): Command {
     .option('--pure', 'one tensor type for all matrices')
     .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
     .option('--stats <file>', "an importance matrix (llama.cpp's imatrix as .gguf)")
+    .option('--requantize', 'the source may be quantized already')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
     .addOption(new Option('--encoder <name>', 'how ggml blocks are searched').choices(['exact']));
 }
@@ -101,6 +102,7 @@ export interface QuantizationFlags extends Common {
   pure?: boolean;
   keep?: string[];
   stats?: string;
+  requantize?: boolean;
   maxShardSize?: number;
   encoder?: string;
 }

@@ -34,12 +34,13 @@ export function planCommand(): Command {
 /** Options and model to a plan. */
 export async function planFor(model: Model, flags: PlanFlags): Promise<Plan> {
   const output = flags.output === undefined ? '' : basename(flags.output.replace(/[\\/]+$/, ''));
-  const subject = model.container === 'safetensors' ? 'bag' : 'model';
+  const subject = model.checkpoint.kind === 'safetensors' ? 'bag' : 'model';
   const recipe = recipeFromOptions(quantizeOptions(flags), subject, output);
   return plan(model, recipe, {
     ...(output !== '' && { output }),
     importance: await importanceOf(flags.stats, model),
     threads: threadsOf(flags),
+    requantize: flags.requantize ?? false,
     ...(flags.maxShardSize !== undefined && { maxShardSize: flags.maxShardSize }),
     ...(flags.context !== undefined && { context: flags.context }),
   });

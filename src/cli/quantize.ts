@@ -5,7 +5,7 @@ import { type Model, open } from '../format/index.ts';
 import type { Plan } from '../recipe/index.ts';
 import { languageModel, type Report, type RunOptions, run } from '../run/index.ts';
 import { defaultContext, evaluationText, openModel, placeOf } from './models.ts';
-import { number, threadsOf, withCommon, withQuantization } from './options.ts';
+import { integer, number, threadsOf, withCommon, withQuantization } from './options.ts';
 import { type PlanFlags, planFor } from './plan.ts';
 import { bytesText, CheckFailed, interruptSignal, ProgressLine, printResult, secondsText, small, table } from './terminal.ts';
 
@@ -26,6 +26,11 @@ export function quantizeCommand(): Command {
     .requiredOption('-o, --output <out>', 'the file or folder to write')
     .addOption(new Option('--verify <how>', 'read back and check what was written').choices(['full', 'none']).default('full'))
     .option('--evaluate <file>', 'perplexity and KL against the source on this text')
+    .option(
+      '--context <n>',
+      "tokens in a window of --evaluate (256 for the default model, else 2048 or the model's limit)",
+      integer(2),
+    )
     .option('--max-kl <x>', 'fail (exit code 1) when the mean KL is above this', number(0))
     .option('--force', 'replace an output that exists')
     .option('--resume', 'continue an unfinished output (what happens anyway)')

@@ -106,7 +106,11 @@ function folderParts(checkpoint: Checkpoint): Parts {
   const spec = specOf(config);
   if ('problem' in spec) {
     const tensors = [...joined.values()].map((one) => one.named({ name: one.fileName, role: guessRole(one.fileName) }));
-    return { container: described.size ? 'fewbits' : 'huggingface', tensors, warnings: [spec.problem] };
+    return {
+      container: described.size ? 'fewbits' : 'huggingface',
+      tensors: inFileOrder(checkpoint, tensors),
+      warnings: [spec.problem],
+    };
   }
   const { found, unused } = matchTensors(spec.spec, joined);
   const byName = new Map(modelTensors(spec.spec).map((tensor) => [tensor.name, tensor]));
@@ -136,7 +140,7 @@ function bagParts(checkpoint: Checkpoint): Parts {
   const tensors = [...joinFields(checkpoint, described).values()].map((one) =>
     one.named({ name: one.fileName, role: guessRole(one.fileName) }),
   );
-  return { container: described.size ? 'fewbits' : 'safetensors', tensors, warnings: [] };
+  return { container: described.size ? 'fewbits' : 'safetensors', tensors: inFileOrder(checkpoint, tensors), warnings: [] };
 }
 
 /** A bag has no architecture, but names tell norms and biases. */

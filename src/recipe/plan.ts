@@ -8,9 +8,10 @@ import { fingerprint, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, Layout, Model, PlacedTensor } from '../format/types.ts';
 import { schemeLabel } from '../quantize/scheme.ts';
+import { storage } from '../tensor/storage.ts';
 import { elements } from '../tensor/tensor.ts';
 import { VERSION } from '../version.ts';
-import { checkDecoder, parameters, resolveSchemes, seesAllValues } from './resolve.ts';
+import { checkDecoder, parameters, type Resolved, resolveSchemes, seesAllValues } from './resolve.ts';
 import { parseRecipe, type Recipe, type RecipeInput } from './schema.ts';
 
 export interface PlanOptions {
@@ -23,6 +24,8 @@ export interface PlanOptions {
   threads?: number;
   /** Context for the key/value cache figure; default the model's. */
   context?: number;
+  /** The source may be quantized already: no warning. */
+  requantize?: boolean;
 }
 
 export interface PlannedTensor {
@@ -104,9 +107,23 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout),
     convention: container.convention,
-    warnings: [...model.warnings, ...warnings, ...layout.warnings],
+    warnings: [...model.warnings, ...warnings, ...(options.requantize ? [] : roundedTwice(schemes)), ...layout.warnings],
     key: await runKey(source, json, layout, importance),
   };
+}
+
+/** Quantizing what is quantized adds the errors of both. */
+function roundedTwice(schemes: Resolved['schemes']): string[] {
+  const twice = schemes.filter(({ tensor: { stored }, scheme }) => {
+    if (stored.form === 'values' || (stored.form === 'storage' && storage[stored.type].block === 1)) return false;
+    if (scheme.kind !== 'storage') return scheme.kind === 'integer';
+    return storage[scheme.type].block > 1 && (stored.form !== 'storage' || stored.type !== scheme.type);
+  });
+  const [first] = twice;
+  if (!first) return [];
+  return [
+    `${twice.length} tensors are quantized already (${first.tensor.name}: ${first.tensor.type}) and are rounded a second time; start from the original model, or say --requantize`,
+  ];
 }
 
 function outputOf(name: string, allowed: 'file' | 'folder' | 'either', extensions: readonly string[]): Plan['output'] {

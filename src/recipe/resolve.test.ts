@@ -114,7 +114,7 @@ describe('what does not fit', () => {
   });
 
   test.each<[string, Omit<RecipeInput, 'version'>, keyof typeof containers, RegExp]>([
-    ['groups', { scheme: int4 }, 'fewbits', /do not divide.*96 columns in groups of 64.*--group 48 or 32 or -1/],
+    ['groups', { scheme: int4 }, 'fewbits', /do not divide.*96 columns in groups of 64.*--group 32 or 16 or -1/],
     [
       'a rule without a tensor',
       { rules: [{ role: 'moe', scheme: q8 }] },

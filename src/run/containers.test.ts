@@ -1,9 +1,10 @@
 /** One suite that every container of the registry passes: what it lays out, a run fills, and opening gives the same model back. */
+import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
 import { sha256 } from '../format/fingerprint.ts';
 import { type ContainerName, containers, type Model, open } from '../format/index.ts';
 import { llamaSpec, randomTensor, syntheticBag, syntheticFolder, syntheticModel } from '../format/synthetic.fixture.ts';
-import { MemoryStore, read, type Store } from '../io/index.ts';
+import { MemoryStore, memorySource, read, type Store } from '../io/index.ts';
 import { type Plan, parseRecipe, plan, type RecipeInput } from '../recipe/index.ts';
 import { storage } from '../tensor/index.ts';
 import { convertRecipe } from './convert.ts';
@@ -269,6 +270,37 @@ describe('round trips', () => {
     expect(copy.model.checkpoint.gguf!.get('general.file_type')).toEqual({ type: 'u32', value: 15 });
     const readers = [weightReader(first), weightReader(copy.model)] as const;
     for (const { name } of first.tensors) expectSame(await readers[1](name), await readers[0](name), name);
+  });
+
+  test('a GGUF file becomes a folder with configuration and tokenizer', async () => {
+    const file = readFileSync(new URL('../../test/golden/gguf/stories260K-f16.gguf', import.meta.url));
+    const gguf = await open({ source: memorySource(file, 'stories260K.gguf') });
+    const { model, store, report } = await converted(gguf, 'safetensors', 'stories');
+    expect(report.warnings).toEqual([]);
+    expect((await store.list()).map((name) => name.slice('stories/'.length))).toEqual([
+      'config.json',
+      'generation_config.json',
+      'model.safetensors',
+      'report.json',
+      'tokenizer.json',
+      'tokenizer_config.json',
+    ]);
+    expect(model.spec).toEqual({ ...gguf.spec, normEpsilon: 1e-5 });
+    const [before, after] = [await gguf.tokenizer(), await model.tokenizer()];
+    const text = 'Once upon a time, Zoë saw 日本 — twice.';
+    expect([...after.encode(text)]).toEqual([...before.encode(text)]);
+    expect(after).toMatchObject({
+      bosId: before.bosId,
+      eosIds: before.eosIds,
+      addBos: before.addBos,
+      vocabSize: before.vocabSize,
+    });
+    const again = await converted(model, 'gguf', 'again.gguf');
+    for (const key of ['tokens', 'bos_token_id', 'eos_token_id'])
+      expect(again.model.checkpoint.gguf!.get(`tokenizer.ggml.${key}`)).toEqual(
+        gguf.checkpoint.gguf!.get(`tokenizer.ggml.${key}`),
+      );
+    expect([...(await again.model.tokenizer()).encode(text)]).toEqual([...before.encode(text)]);
   });
 
   test('shards', async () => {

@@ -8,7 +8,7 @@
  */
 
 import { peakMemory } from '#run/spawn';
-import { LimitError, NumericError } from '../errors.ts';
+import { LimitError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import type { PlacedTensor } from '../format/types.ts';
 import type { ByteSink, Store } from '../io/types.ts';
@@ -38,7 +38,7 @@ export interface RunOptions {
 /**
  * @param store where the output's name lives: the folder that will hold it.
  * @throws NumericError (NaN in a weight), FileError (disk full, output exists), LimitError, RecipeError. An unfinished output stays
- *   only where the same command can continue it: after an abort or a failed disk.
+ *   only where the same command can continue it: after an abort, or when memory ran out.
  */
 export async function run(plan: Plan, store: Store, options: RunOptions = {}): Promise<Report> {
   const started = performance.now();
@@ -91,8 +91,9 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
     return report;
   } catch (error) {
     for (const sink of sinks.splice(0)) await sink.close().catch(() => {});
-    // A damaged source cannot be continued: nothing of the output stays.
-    if (error instanceof NumericError) await store.remove(folder);
+    // What the same command can continue stays: an interrupted run, or one that the machine had no memory for. Nothing else does.
+    const canContinue = options.signal?.aborted || error instanceof LimitError;
+    if (!canContinue) await store.remove(folder);
     throw error;
   } finally {
     await workers?.close();

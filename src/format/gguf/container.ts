@@ -132,7 +132,11 @@ async function metadataOf(
   const { checkpoint, spec } = model;
   const quantized = isQuantized(tensors);
   if (checkpoint.gguf) {
-    return { metadata: [...quantizedMetadata(checkpoint.gguf, fileType), ...provenanceKeys(request)], warnings: [] };
+    const provenance = provenanceKeys(request);
+    // A file of ours names what it was made from; what is made from it names it.
+    const replaced = new Set(provenance.map(([key]) => key));
+    const source = [...checkpoint.gguf].filter(([key]) => !replaced.has(key));
+    return { metadata: [...quantizedMetadata(source, fileType), ...provenance], warnings: [] };
   }
   if (!checkpoint.config) {
     // A bag has no architecture: the file holds its tensors under their names for tools that read single tensors.
