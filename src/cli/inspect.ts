@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { ModelError } from '../errors.ts';
 import { bitsPerWeight, conventions, type Model, type WeightTensor } from '../format/index.ts';
-import { type ValueSummary, valueSummary } from '../run/index.ts';
+import { type ValueSummary, valueSummaries } from '../run/index.ts';
 import { elements } from '../tensor/index.ts';
 import { openModel } from './models.ts';
 import { withCommon } from './options.ts';
@@ -34,11 +34,8 @@ async function inspect(model: Model, only: string | undefined, flags: Common & {
       next: 'fewbits inspect MODEL lists the names',
     });
   }
-  const rows: { tensor: WeightTensor; summary?: ValueSummary }[] = [];
-  for (const tensor of chosen) {
-    const summary = flags.values || only !== undefined ? await valueSummary(tensor) : undefined;
-    rows.push({ tensor, ...(summary && { summary }) });
-  }
+  const summaries = flags.values || only !== undefined ? await valueSummaries(chosen) : [];
+  const rows = chosen.map((tensor, i) => ({ tensor, ...(summaries[i] && { summary: summaries[i] }) }));
   const total = model.tensors.reduce((sum, t) => sum + t.bytes, 0);
   const parameters = model.tensors.reduce((sum, t) => sum + elements(t.shape), 0);
   const document = {

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { verify } from '../run/index.ts';
+import { type Verification, verify } from '../run/index.ts';
 import { openModel } from './models.ts';
 import { withCommon } from './options.ts';
 import { CheckFailed, type Common, interruptSignal, printResult, small, table } from './terminal.ts';
@@ -14,7 +14,8 @@ export function verifyCommand(): Command {
       const original = flags.against === undefined ? undefined : await openModel(flags.against);
       try {
         const result = await verify(model, original, interruptSignal());
-        printResult(flags, { ...result, warnings: model.warnings }, () =>
+        const warnings = [...model.warnings, ...result.warnings];
+        printResult(flags, { ...result, warnings }, () =>
           [
             ...(original
               ? [
@@ -23,7 +24,7 @@ export function verifyCommand(): Command {
                     result.tensors.map((t) => [
                       t.name,
                       t.type,
-                      t.sqnr?.toFixed(2) ?? 'exact',
+                      t.sqnr === undefined ? t.checked : Number.isFinite(t.sqnr) ? t.sqnr.toFixed(2) : 'exact',
                       t.cosine?.toFixed(6) ?? '',
                       t.maxError === undefined ? '' : small(t.maxError),
                     ]),
@@ -32,10 +33,9 @@ export function verifyCommand(): Command {
                   '',
                 ]
               : []),
+            ...warnings.map((warning) => `warning: ${warning}`),
             ...result.problems.map((problem) => `problem: ${problem}`),
-            result.ok
-              ? `${name}: ${result.tensors.length} tensors decoded, all finite`
-              : `${name}: ${result.problems.length} problems`,
+            result.ok ? `${name}: ${lookedAt(result)}` : `${name}: ${result.problems.length} problems`,
           ].join('\n'),
         );
         if (!result.ok) throw new CheckFailed(`${name} did not pass: ${result.problems[0]}`);
@@ -44,4 +44,14 @@ export function verifyCommand(): Command {
         await model.close();
       }
     });
+}
+
+function lookedAt({ tensors }: Verification): string {
+  const count = (...kinds: string[]) => tensors.filter((tensor) => kinds.includes(tensor.checked)).length;
+  const parts = [
+    `${count('decoded', 'compared')} tensors decoded, all finite`,
+    count('bytes') ? `${count('bytes')} of integers` : '',
+    count('undecodable') ? `${count('undecodable')} not decoded` : '',
+  ];
+  return parts.filter(Boolean).join(', ');
 }

@@ -102,6 +102,7 @@ class OnnxLanguageModel implements LoadedLanguageModel {
     this.#sessions.clear();
     this.#weights = undefined;
     for (const session of sessions) if (session.status === 'fulfilled') await session.value.close();
+    await this.#reader.close?.();
   }
 
   /** Runs ids [batch, length] in pieces of whole sequences and joins the outputs. */

@@ -1,7 +1,11 @@
 import type { ModelSpec } from '../model/types.ts';
 
 /** Weights by Hugging Face name, widened to f32, [out, in] row-major. */
-export type WeightReader = (name: string) => Promise<Float32Array>;
+export interface WeightReader {
+  (name: string): Promise<Float32Array>;
+  /** Called when the language model that was given the reader is closed. */
+  close?(): Promise<void>;
+}
 
 /** One runnable program. */
 export interface GraphSession {

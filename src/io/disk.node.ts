@@ -167,7 +167,9 @@ async function transfer({ verb, sync, async }: Part, descriptor: number, bytes: 
 }
 
 function opened(path: string, flags: 'r' | 'r+'): { descriptor: number; size: number } {
-  const descriptor = guarded(path, 'open', () => fs.openSync(path, flags));
+  // Opening a pipe waits for its other end, maybe for ever: O_NONBLOCK opens it at once, to be refused as no plain file.
+  const mode = (flags === 'r' ? fs.constants.O_RDONLY : fs.constants.O_RDWR) | (fs.constants.O_NONBLOCK ?? 0);
+  const descriptor = guarded(path, 'open', () => fs.openSync(path, mode));
   const stat = guarded(path, 'look at', () => fs.fstatSync(descriptor));
   if (stat.isFile()) return { descriptor, size: stat.size };
   fs.closeSync(descriptor);

@@ -1,7 +1,5 @@
-import { fetchRows } from '../format/read-rows.ts';
-import { rowStep } from '../format/row-order.ts';
 import type { WeightTensor } from '../format/types.ts';
-import { tileTools } from './tile-tools.ts';
+import { decoded, RowReader } from './row-reader.ts';
 
 export interface ValueSummary {
   min: number;
@@ -15,32 +13,32 @@ export interface ValueSummary {
   nonFinite: number;
 }
 
-const STEP_VALUES = 2 ** 20;
+/** Summaries of tensors, in their order; undefined for integers. Each is read twice: for the moments, then for the outliers. */
+export async function valueSummaries(tensors: readonly WeightTensor[]): Promise<(ValueSummary | undefined)[]> {
+  const reader = new RowReader();
+  try {
+    const summaries: (ValueSummary | undefined)[] = [];
+    for (const tensor of tensors) summaries.push(await summary(reader, tensor));
+    return summaries;
+  } finally {
+    await reader.close();
+  }
+}
 
-/** Reads all values of a tensor, twice: once for the moments, once for the outliers. Undefined for integers. */
-export async function valueSummary({ stored }: WeightTensor): Promise<ValueSummary | undefined> {
-  const { kernels, open } = await tileTools();
+async function summary(reader: RowReader, { stored }: WeightTensor): Promise<ValueSummary | undefined> {
+  const each = (visit: (values: Float32Array) => void) =>
+    reader.walk([stored], ({ kernels, rows: [rows] }) => {
+      if (!rows!.decodable) return 'integers';
+      visit(decoded(kernels, rows!, stored.cols));
+      return undefined;
+    });
   let finite = 0;
   let nonFinite = 0;
   let sum = 0;
   let squares = 0;
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
-  const each = async (visit: (values: Float32Array) => void): Promise<boolean> => {
-    const step = rowStep(STEP_VALUES, stored);
-    for (let from = 0; from < stored.rows; from += step) {
-      kernels.reset();
-      const to = Math.min(stored.rows, from + step);
-      const rows = await fetchRows(kernels, open, stored, from, to);
-      if (!rows.decodable) return false;
-      const count = (to - from) * stored.cols;
-      const at = kernels.alloc(count * 4);
-      rows.decode(0, to - from, at);
-      visit(kernels.f32(at, count));
-    }
-    return true;
-  };
-  const decodable = await each((values) => {
+  const integers = await each((values) => {
     for (const x of values) {
       if (!Number.isFinite(x)) {
         nonFinite++;
@@ -53,20 +51,12 @@ export async function valueSummary({ stored }: WeightTensor): Promise<ValueSumma
       if (x > max) max = x;
     }
   });
-  if (!decodable || finite === 0) return undefined;
+  if (integers || finite === 0) return undefined;
   const mean = sum / finite;
-  const deviation = Math.sqrt(Math.max(0, squares / finite - mean * mean));
+  const standardDeviation = Math.sqrt(Math.max(0, squares / finite - mean * mean));
   let outliers = 0;
   await each((values) => {
-    for (const x of values) if (Number.isFinite(x) && Math.abs(x - mean) > 6 * deviation) outliers++;
+    for (const x of values) if (Number.isFinite(x) && Math.abs(x - mean) > 6 * standardDeviation) outliers++;
   });
-  return {
-    min,
-    max,
-    absmax: Math.max(-min, max),
-    mean,
-    standardDeviation: deviation,
-    outlierRatio: outliers / finite,
-    nonFinite,
-  };
+  return { min, max, absmax: Math.max(-min, max), mean, standardDeviation, outlierRatio: outliers / finite, nonFinite };
 }

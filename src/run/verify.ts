@@ -6,25 +6,32 @@
 import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
 import { provenanceOf } from '../format/fewbits/fields.ts';
 import { fingerprint } from '../format/fingerprint.ts';
-import { fetchRows } from '../format/read-rows.ts';
-import { rowStep } from '../format/row-order.ts';
+import type { FetchedRows } from '../format/read-rows.ts';
 import type { Model, WeightTensor } from '../format/types.ts';
+import { firstBadScale } from '../kernels/index.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import { storage } from '../tensor/storage.ts';
 import { compareRows } from './compare-rows.ts';
-import { tileTools } from './tile-tools.ts';
+import { decoded, RowReader } from './row-reader.ts';
 
 export interface VerifiedTensor extends Partial<TensorError> {
   name: string;
   type: string;
   bytes: number;
+  /**
+   * decoded: every value was decoded and is finite; compared: and measured against the original; bytes: integers, equal to the
+   * original's bytes or without one; undecodable: a block type that has no decoder here, of which only the scales were looked at.
+   */
+  checked: 'decoded' | 'compared' | 'bytes' | 'undecodable';
 }
 
 export interface Verification {
   ok: boolean;
   problems: string[];
+  /** What could not be looked at as closely as the rest. */
+  warnings: string[];
   tensors: VerifiedTensor[];
 }
-
-const STEP_VALUES = 2 ** 20;
 
 /**
  * Rope factors may be on one side only: containers hold them or what they follow from.
@@ -35,56 +42,75 @@ export async function verify(model: Model, against?: Model, signal?: AbortSignal
   const tensors: VerifiedTensor[] = [];
   if (against) problems.push(...(await provenanceProblems(model, against)));
   const originals = new Map(against?.tensors.map((tensor) => [tensor.name, tensor]));
-  for (const tensor of model.tensors) {
-    signal?.throwIfAborted();
-    const original = originals.get(tensor.name);
-    if (against && !original && tensor.role !== 'rope') problems.push(`${tensor.name} is not in ${against.name}`);
-    const { errors, problem } = await look(tensor, original);
-    if (problem) problems.push(problem);
-    const error = errors && tensorError(tensor.name, tensor.stored.rows, errors);
-    tensors.push({ ...error, name: tensor.name, type: tensor.type, bytes: tensor.bytes });
+  const reader = new RowReader();
+  try {
+    for (const tensor of model.tensors) {
+      signal?.throwIfAborted();
+      const original = originals.get(tensor.name);
+      if (against && !original && tensor.role !== 'rope') problems.push(`${tensor.name} is not in ${against.name}`);
+      const { errors, problem, checked } = await look(reader, tensor, original);
+      if (problem) problems.push(problem);
+      const error = errors && tensorError(tensor.name, tensor.stored.rows, errors);
+      tensors.push({ ...error, name: tensor.name, type: tensor.type, bytes: tensor.bytes, checked });
+    }
+  } finally {
+    await reader.close();
   }
   const present = new Set(model.tensors.map((tensor) => tensor.name));
   for (const [name, { role }] of originals)
     if (!present.has(name) && role !== 'rope') problems.push(`${name} of ${against!.name} is missing`);
-  return { ok: problems.length === 0, problems, tensors };
+  const blind = tensors.filter(({ checked }) => checked === 'undecodable');
+  const warnings = blind.length
+    ? [
+        `${blind.length} tensors of types that cannot be decoded here were not looked into: ${[...new Set(blind.map((t) => t.type))].join(', ')}`,
+      ]
+    : [];
+  return { ok: problems.length === 0, problems, warnings, tensors };
 }
 
-async function look(tensor: WeightTensor, original?: WeightTensor): Promise<{ errors?: TileErrors[]; problem?: string }> {
-  const { kernels, open } = await tools();
-  const { stored } = tensor;
+interface Look {
+  checked: VerifiedTensor['checked'];
+  errors?: TileErrors[];
+  problem?: string;
+}
+
+async function look(reader: RowReader, tensor: WeightTensor, original?: WeightTensor): Promise<Look> {
+  const { stored, name } = tensor;
   if (original && `${original.shape}` !== `${tensor.shape}`) {
-    return { problem: `${tensor.name} has shape [${tensor.shape}], the original [${original.shape}]` };
+    return { checked: 'decoded', problem: `${name} has shape [${tensor.shape}], the original [${original.shape}]` };
   }
-  const step = rowStep(STEP_VALUES, stored, ...(original ? [original.stored] : []));
   const errors: TileErrors[] = [];
-  for (let from = 0; from < stored.rows; from += step) {
-    kernels.reset();
-    const to = Math.min(stored.rows, from + step);
-    const count = (to - from) * stored.cols;
-    const rows = await fetchRows(kernels, open, stored, from, to);
-    if (!rows.decodable) return {};
-    const y = kernels.alloc(count * 4);
-    rows.decode(0, to - from, y);
-    const bad = kernels.call('first_nonfinite', y, count);
-    if (bad >= 0) {
-      return {
-        problem: `${tensor.name}[${from + Math.floor(bad / stored.cols)}, ${bad % stored.cols}] is ${kernels.f32(y + bad * 4, 1)[0]}`,
-      };
-    }
-    if (!original) continue;
-    const source = await fetchRows(kernels, open, original.stored, from, to);
-    const tile = compareRows(kernels, { from, cols: stored.cols }, source, rows);
-    if (!tile) return {};
-    errors.push(tile);
-  }
-  return original ? { errors } : {};
+  let checked: Look['checked'] = original ? 'compared' : 'decoded';
+  const problem = await reader.walk(
+    [stored, ...(original ? [original.stored] : [])],
+    ({ kernels, from, rows: [rows, source] }) => {
+      if (!rows!.decodable) {
+        checked = isBlockType(rows!) ? 'undecodable' : 'bytes';
+        return rawProblem(kernels, name, rows!, source);
+      }
+      const values = decoded(kernels, rows!, stored.cols);
+      const bad = kernels.call('first_nonfinite', values.byteOffset, values.length);
+      if (bad >= 0) return `${name}[${from + Math.floor(bad / stored.cols)}, ${bad % stored.cols}] is ${values[bad]}`;
+      const tile = source && compareRows(kernels, { from, cols: stored.cols }, source, rows!);
+      if (tile) errors.push(tile);
+      return undefined;
+    },
+  );
+  return { checked, ...(problem !== undefined && { problem }), ...(errors.length > 0 && problem === undefined && { errors }) };
 }
 
-let shared: ReturnType<typeof tileTools> | undefined;
-function tools(): ReturnType<typeof tileTools> {
-  shared ??= tileTools();
-  return shared;
+function isBlockType({ raw }: FetchedRows): boolean {
+  return raw !== undefined && storage[raw.type].block > 1;
+}
+
+/** Of rows that cannot be decoded: a scale that is not finite, or bytes that are not those of the original. */
+function rawProblem(kernels: Kernels, name: string, { raw, count }: FetchedRows, source?: FetchedRows): string | undefined {
+  if (!raw) return undefined;
+  const length = count * raw.rowBytes;
+  if (firstBadScale(kernels, raw.type, raw.at, length) >= 0) return `${name} has a block scale that is not finite`;
+  const same = source?.raw?.type === raw.type && source.raw.rowBytes === raw.rowBytes;
+  if (same && kernels.call('first_difference', raw.at, source.raw!.at, length) >= 0) return `${name} differs from the original`;
+  return undefined;
 }
 
 /** A file of ours names the source it was made from. */

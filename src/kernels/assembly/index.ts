@@ -2,6 +2,7 @@
 export * from './convert';
 export * from './divergence';
 export * from './memory';
+export * from './f8';
 export * from './iq4_nl';
 export * from './iq4_xs';
 export * from './q4_0';
