@@ -24,7 +24,7 @@ export function storeFolder(store: Store, prefix = ''): Folder {
   return {
     name: prefix === '' ? store.name : `${store.name}/${prefix}`,
     async names() {
-      const inside = (await store.list()).filter((name) => name.startsWith(root)).map((name) => name.slice(root.length));
+      const inside = (await store.list(prefix === '' ? undefined : prefix)).map((name) => name.slice(root.length));
       return inside.filter((name) => !name.includes('/'));
     },
     open: (name) => store.open(root + name),

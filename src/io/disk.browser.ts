@@ -68,10 +68,12 @@ export function diskStore(folder: string): Store {
   const at = (name: string) => [...plain(folder), ...segmentsOf(name)].join('/');
   return {
     name: folder,
-    async list() {
-      return guarded(folder, 'list', async () => {
-        const root = await orAbsent(folderAt(folder));
-        return root ? listFiles(folder, root) : [];
+    async list(inside) {
+      const path = inside === undefined ? folder : at(inside);
+      return guarded(path, 'list', async () => {
+        const root = await orAbsent(folderAt(path));
+        const names = root ? await listFiles(path, root) : [];
+        return inside === undefined ? names : names.map((name) => `${inside}/${name}`);
       });
     },
     async stat(name) {
@@ -94,6 +96,13 @@ export function diskStore(folder: string): Store {
         await sink.close();
       });
     },
+    // OPFS cannot create a file only if it is absent; between the two calls another tab could come, which a page does not expect.
+    async claim(name, bytes) {
+      if (await this.stat(name)) return false;
+      await this.append(name, bytes);
+      return true;
+    },
+    path: () => undefined,
     async rename(from, to) {
       await guarded(at(from), 'rename', () => move(at(from), at(to)));
     },

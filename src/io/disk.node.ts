@@ -33,7 +33,7 @@ export async function openFile(path: string): Promise<ByteSource> {
   return {
     name: path,
     size,
-    handle: { kind: 'file', path: resolve(path) },
+    handle: { kind: 'file', path: realPath(path) },
     async readInto(target, offset) {
       checkRange(path, size, offset, target.length);
       await transfer(readPart, descriptor, target, offset, path);
@@ -65,8 +65,9 @@ export function diskStore(folder: string): Store {
   const makeRoom = (path: string) => guarded(path, 'create', () => fs.mkdirSync(dirname(path), { recursive: true }));
   return {
     name: folder,
-    async list() {
-      return listFiles(folder);
+    async list(inside) {
+      const names = listFiles(inside === undefined ? folder : at(inside));
+      return inside === undefined ? names : names.map((name) => `${inside}/${name}`);
     },
     async stat(name) {
       return statPath(at(name));
@@ -87,6 +88,20 @@ export function diskStore(folder: string): Store {
       const path = at(name);
       makeRoom(path);
       guarded(path, 'write', () => fs.appendFileSync(path, bytes));
+    },
+    async claim(name, bytes) {
+      const path = at(name);
+      makeRoom(path);
+      try {
+        fs.writeFileSync(path, bytes, { flag: 'wx' });
+        return true;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+        throw fileError(error, path, 'create');
+      }
+    },
+    path(name) {
+      return realPath(at(name));
     },
     async rename(from, to) {
       const path = at(to);
@@ -174,6 +189,17 @@ function opened(path: string, flags: 'r' | 'r+'): { descriptor: number; size: nu
   if (stat.isFile()) return { descriptor, size: stat.size };
   fs.closeSync(descriptor);
   throw new FileError({ what: 'not a plain file', where: path, next: advice['EISDIR']! });
+}
+
+/** The absolute path without links; of a file that is not there the links of its folder are followed. */
+function realPath(path: string): string {
+  const absolute = resolve(path);
+  try {
+    return fs.realpathSync(absolute);
+  } catch {
+    const folder = dirname(absolute);
+    return folder === absolute ? absolute : join(realPath(folder), basename(absolute));
+  }
 }
 
 /** Closes once: the system gives the number of a closed file to the next one that is opened. */

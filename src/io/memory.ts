@@ -51,8 +51,8 @@ export class MemoryStore implements Store {
     for (const [file, bytes] of files) this.#files.set(segmentsOf(file).join('/'), bytes);
   }
 
-  async list(): Promise<string[]> {
-    return [...this.#files.keys()].sort();
+  async list(folder?: string): Promise<string[]> {
+    return [...(folder === undefined ? this.#files.keys() : this.#inside(folder))].sort();
   }
 
   async stat(name: string): Promise<{ size: number; kind: 'file' | 'folder' } | undefined> {
@@ -87,6 +87,15 @@ export class MemoryStore implements Store {
     joined.set(bytes, earlier.length);
     this.#files.set(name, joined);
   }
+
+  async claim(name: string, bytes: Uint8Array): Promise<boolean> {
+    segmentsOf(name);
+    if (this.#files.has(name)) return false;
+    this.#files.set(name, bytes.slice());
+    return true;
+  }
+
+  path(): undefined {}
 
   async rename(from: string, to: string): Promise<void> {
     segmentsOf(to);

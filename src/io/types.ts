@@ -40,13 +40,18 @@ export interface ByteSink {
 /** Named byte objects in one place: a folder. Names may hold `/`. */
 export interface Store {
   readonly name: string;
-  list(): Promise<string[]>;
+  /** All names below a folder of the store, by default the whole store, sorted. */
+  list(folder?: string): Promise<string[]>;
   /** Size in bytes, or undefined when there is no such name. */
   stat(name: string): Promise<{ size: number; kind: 'file' | 'folder' } | undefined>;
   open(name: string): Promise<ByteSource>;
   /** Opens `name` for positional writing with `size` bytes reserved; what an earlier run wrote stays. */
   create(name: string, size: number): Promise<ByteSink>;
   append(name: string, bytes: Uint8Array): Promise<void>;
+  /** Makes `name` with these bytes unless it is there: true for the one caller that made it. */
+  claim(name: string, bytes: Uint8Array): Promise<boolean>;
+  /** Where `name` is on disk, links followed; undefined where there is no disk. */
+  path(name: string): string | undefined;
   rename(from: string, to: string): Promise<void>;
   /** Removes a file or a folder with what is in it; does nothing when it is not there. */
   remove(name: string): Promise<void>;

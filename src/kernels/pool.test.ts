@@ -135,6 +135,7 @@ describe('serve', () => {
           throw new FormatError({ what: 'bad', value: () => 0 });
         },
       },
+      undefined,
       like,
     );
     for (const order of [{ task: 'add', payload: 1 }, { task: 'give' }, { task: 'fail' }, { task: 'toString' }]) {
@@ -142,6 +143,7 @@ describe('serve', () => {
       await settled();
     }
     receive({ close: true });
+    await settled();
     expect(sent[0]).toEqual({ message: { value: 2 }, buffers: [] });
     expect(sent[1]).toEqual({ message: { value: 'taken' }, buffers: [buffer] });
     expect(sent[2].message).toEqual({ error: { family: 'FormatError', problem: { what: 'bad', value: '() => 0' } } });

@@ -141,8 +141,8 @@ export function transfer(value: unknown, buffers: readonly ArrayBuffer[]): unkno
   return new Given(value, buffers);
 }
 
-/** The worker's side: answers each task with the result, or the error, of its handler. */
-export function serve(handlers: Handlers, port: PortLike = workerPort()): void {
+/** The worker's side: answers each task with the result, or the error, of its handler. `end` runs before the worker closes. */
+export function serve(handlers: Handlers, end: () => Promise<void> = async () => {}, port: PortLike = workerPort()): void {
   async function perform({ task, payload }: { task: string; payload: unknown }): Promise<void> {
     const handler = Object.hasOwn(handlers, task) ? handlers[task] : undefined;
     if (!handler) throw new FewbitsError({ what: 'this worker has no such task', value: task });
@@ -153,8 +153,11 @@ export function serve(handlers: Handlers, port: PortLike = workerPort()): void {
   port.onMessage((message) => {
     const order = message as Order;
     if ('close' in order) {
-      port.post({ closed: true } satisfies Answer);
-      port.close();
+      const closed = () => {
+        port.post({ closed: true } satisfies Answer);
+        port.close();
+      };
+      end().then(closed, closed);
       return;
     }
     perform(order).catch((error) => port.post({ error: cross(error) } satisfies Answer));

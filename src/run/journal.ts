@@ -40,7 +40,7 @@ export async function openJournal(store: Store, folder: string, key: string, res
     });
   }
   // Files of another layout would be published with the new ones.
-  await store.remove(folder);
+  for (const old of ['files', 'replaced', 'publishing', 'journal.jsonl']) await store.remove(`${folder}/${old}`);
   await store.append(name, encode({ run: key }));
   return { done: [], add };
 }

@@ -2,6 +2,7 @@
  * Executes a plan: tiles are encoded by workers and written at their planned places into an unfinished folder beside the output;
  * a journal remembers finished tiles; when all are done and checked, the output gets its name in one rename.
  *
+ *   OUT.unfinished/lock              the process that works on it
  *   OUT.unfinished/journal.jsonl     what is done
  *   OUT.unfinished/files/...         the output being written
  *   OUT.unfinished/publishing        the output is getting its name
@@ -10,20 +11,23 @@
 import { peakMemory } from '#run/spawn';
 import { LimitError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
+import { contentSample, sha256 } from '../format/fingerprint.ts';
 import type { PlacedTensor } from '../format/types.ts';
 import type { ByteSink, Store } from '../io/types.ts';
 import { type Plan, tilesOf } from '../recipe/plan.ts';
 import { checkOutput } from './check-output.ts';
-import { openJournal } from './journal.ts';
+import { type Journal, openJournal } from './journal.ts';
+import { takeLock } from './lock.ts';
 import { Progress, type ProgressEvent } from './progress.ts';
-import { placeOf, publish, refuseExisting, takeBack } from './publish.ts';
+import { placeOf, publish, type RunPlace, refuseExisting, takeBack } from './publish.ts';
 import { buildReport, type Report } from './report.ts';
 import { surveyTensors } from './survey.ts';
 import type { TileField, TileResult, TileTask } from './tile.ts';
+import { tileSource } from './tile-source.ts';
 import { type TileWorkers, tileWorkers } from './workers.ts';
 
 export interface RunOptions {
-  /** Workers; 1 runs in this thread's worker too. The bytes do not depend on it. */
+  /** Workers. The bytes do not depend on it. */
   threads?: number;
   /** none: nothing is read back. For benchmarks. */
   verify?: 'full' | 'none';
@@ -37,24 +41,43 @@ export interface RunOptions {
 
 /**
  * @param store where the output's name lives: the folder that will hold it.
- * @throws NumericError (NaN in a weight), FileError (disk full, output exists), LimitError, RecipeError. An unfinished output stays
- *   only where the same command can continue it: after an abort, or when memory ran out.
+ * @throws NumericError (NaN in a weight), FileError (disk full, output exists, another process at work), LimitError, RecipeError.
+ *   An unfinished output stays only where the same command can continue it: after an abort, or when memory ran out.
  */
 export async function run(plan: Plan, store: Store, options: RunOptions = {}): Promise<Report> {
+  // Headers do not tell two models of the same shapes apart, and tiles of one must never be continued with those of another.
+  const place = placeOf(plan, store, await sha256(plan.key + (await contentSample(plan.model.checkpoint))));
+  const { folder } = place;
+  const begun = (await store.stat(folder)) !== undefined;
+  if (!begun) await refuseExisting(place, options.force ?? false);
+  const unlock = await takeLock(store, `${folder}/lock`);
+  let stays = begun;
+  try {
+    await takeBack(place);
+    await refuseExisting(place, options.force ?? false);
+    await checkSpace(place);
+    const journal = await openJournal(store, folder, place.key, options.restart ?? false);
+    stays = false;
+    return await execute(place, journal, options);
+  } catch (error) {
+    // What the same command can continue stays: an interrupted run, or one that the machine had no memory for. Nothing else does.
+    stays ||= options.signal?.aborted === true || error instanceof LimitError;
+    throw error;
+  } finally {
+    await unlock();
+    if (!stays) await store.remove(folder);
+  }
+}
+
+async function execute(place: RunPlace, journal: Journal, options: RunOptions): Promise<Report> {
   const started = performance.now();
+  const { plan, store, files } = place;
   const { layout } = plan;
-  const place = placeOf(plan, store);
-  const { folder, files } = place;
   const verify = options.verify ?? 'full';
-  await takeBack(place);
-  if (!options.force) await refuseExisting(place);
-  await checkSpace(plan, store, files);
-  const journal = await openJournal(store, folder, plan.key, options.restart ?? false);
   const sinks: ByteSink[] = [];
-  let workers: TileWorkers | undefined;
+  const workers = await tileWorkers(options.threads ?? 1);
   try {
     for (const file of layout.files) sinks.push(await createFile(store, `${files}/${file.name}`, file));
-    workers = await tileWorkers(options.threads ?? 1);
     const surveys = await surveyTensors(layout.tensors, workers, options.signal);
     const progress = new Progress(layout.tensors, options.onProgress);
     const errors: TileErrors[][] = layout.tensors.map(() => []);
@@ -65,10 +88,10 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
       const task = taskOf(plan, tensor, sinks, rows, surveys.get(index));
       const before = known.get(`${index}:${rows[0]}`);
       let result: TileResult | undefined;
-      if (before !== undefined) result = await recheck(task, before, verify, workers!);
+      if (before !== undefined) result = await recheck(task, before, verify, workers);
       if (result) resumed++;
       else {
-        result = await workers!.tile({ ...task, steps: verify === 'none' ? 'write' : 'both' });
+        result = await workers.tile({ ...task, steps: verify === 'none' ? 'write' : 'both' });
         for (const { key, offset, bytes } of result.pieces ?? []) await sinks[tensor.fields[key]!.file]!.write(bytes, offset);
         await journal.add([index, rows[0], result.errors ?? null]);
       }
@@ -86,21 +109,21 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
       resumed,
       errors,
     });
-    for (const sink of sinks.splice(0)) await sink.close();
-    await publish(place, report, options.force ?? false);
+    await closeAll(sinks, workers);
+    await publish(place, report);
     return report;
-  } catch (error) {
-    for (const sink of sinks.splice(0)) await sink.close().catch(() => {});
-    // What the same command can continue stays: an interrupted run, or one that the machine had no memory for. Nothing else does.
-    const canContinue = options.signal?.aborted || error instanceof LimitError;
-    if (!canContinue) await store.remove(folder);
-    throw error;
   } finally {
-    await workers?.close();
+    await closeAll(sinks, workers);
   }
 }
 
-async function checkSpace(plan: Plan, store: Store, files: string): Promise<void> {
+/** Files that are open cannot be renamed or removed everywhere: nobody holds one when the output gets its name. */
+async function closeAll(sinks: ByteSink[], workers: TileWorkers): Promise<void> {
+  await workers.close();
+  for (const sink of sinks.splice(0)) await sink.close();
+}
+
+async function checkSpace({ plan, store, files }: RunPlace): Promise<void> {
   const free = await store.free();
   if (free === undefined) return;
   let reserved = 0;
@@ -144,7 +167,7 @@ function taskOf(
   return {
     name: tensor.source,
     container: plan.container,
-    from: tensor.from,
+    from: tileSource(tensor.from, rows),
     scheme: tensor.scheme,
     ...(tensor.tile && { tile: tensor.tile }),
     fields,

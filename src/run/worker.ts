@@ -5,7 +5,10 @@ import { tileTools } from './tile-tools.ts';
 
 const tools = tileTools();
 
-serve({
-  tile: async (task) => runTile(task as TileTask, await tools),
-  survey: async (task) => surveyTile(task as TileTask, await tools),
-});
+serve(
+  {
+    tile: async (task) => runTile(task as TileTask, await tools),
+    survey: async (task) => surveyTile(task as TileTask, await tools),
+  },
+  async () => (await tools).close(),
+);

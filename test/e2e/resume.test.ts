@@ -80,7 +80,7 @@ describe.each(cases)('$title', ({ kind, out, kills, options }) => {
     }
     expect(resumed.length).toBeGreaterThan(kills / 2);
     expect(Math.max(...resumed)).toBeGreaterThan(0);
-  }, 300_000);
+  }, 600_000);
 
   test('killed again and again, it gets there', async () => {
     let killed = 0;
@@ -94,7 +94,7 @@ describe.each(cases)('$title', ({ kind, out, kills, options }) => {
     expect(killed).toBeGreaterThan(0);
     if (!existsSync(join(place('often'), out))) expect((await fewbits(command('often'))).code).toBe(0);
     expect(hashes(place('often'), [report])).toEqual(hashes(place('whole'), [report]));
-  }, 60_000);
+  }, 120_000);
 
   test('killed between the names: what has one already is taken back, checked and named again', async () => {
     const at = 'named';
