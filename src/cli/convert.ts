@@ -1,16 +1,17 @@
 import { Command } from 'commander';
-import { containerNamed, plan } from '../recipe/index.ts';
-import { type Conversion, convertRecipe } from '../run/index.ts';
-import { importanceOf, openModel, placeOf } from './models.ts';
+import { byExtension, containerNamed, plan } from '../recipe/index.ts';
+import { convertRecipe } from '../run/index.ts';
+import { openModel, placeOf, refuseWithoutVocabulary } from './models.ts';
 import { size, threadsOf, withCommon } from './options.ts';
 import { runWithProgress } from './quantize.ts';
-import { bytesText, type Common, ProgressLine, printResult } from './terminal.ts';
+import { bytesText, type Common, printResult, small } from './terminal.ts';
 
 interface ConvertFlags extends Common {
   output: string;
   to?: string;
   type?: string;
   requantize?: boolean;
+  vocabulary: boolean;
   force?: boolean;
   restart?: boolean;
   maxShardSize?: number;
@@ -24,6 +25,7 @@ export function convertCommand(): Command {
     .option('--to <container>', 'gguf, safetensors or fewbits (default: by the extension of OUT)')
     .option('--type <name>', 'f32, f16 or bf16 for the matrices (default: as they are)')
     .option('--requantize', 'allow what loses precision')
+    .option('--no-vocabulary', 'write GGUF also of a model that has no tokenizer')
     .option('--force', 'replace an output that exists')
     .option('--restart', 'throw an unfinished output away')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
@@ -31,26 +33,36 @@ export function convertCommand(): Command {
       const model = await openModel(input);
       try {
         const { name } = placeOf(flags.output);
-        const to = containerNamed(flags.to ?? (name.endsWith('.gguf') ? 'gguf' : 'safetensors'));
-        const conversion: Conversion = convertRecipe(model, to, {
+        const named = byExtension(name);
+        // A file called .safetensors is a plain one here: convert quantizes nothing.
+        const to = containerNamed(flags.to ?? (named === 'gguf' ? named : 'safetensors'));
+        const recipe = convertRecipe(model, to, {
           ...(flags.type !== undefined && { type: flags.type }),
           requantize: flags.requantize ?? false,
         });
-        const planned = await plan(model, conversion.recipe, {
+        const planned = await plan(model, recipe, {
           output: name,
           threads: threadsOf(flags),
           requantize: flags.requantize ?? false,
-          importance: await importanceOf(undefined, model),
           ...(flags.maxShardSize !== undefined && { maxShardSize: flags.maxShardSize }),
         });
+        refuseWithoutVocabulary(planned, flags.vocabulary);
         const report = await runWithProgress(planned, flags);
         // Integers have no error: they are only copied.
-        const lossless = report.tensors.every(({ maxError = 0 }) => maxError === 0);
-        new ProgressLine(flags).clear();
+        const lossy = report.tensors.filter(({ maxError = 0 }) => maxError > 0);
+        const lossless = lossy.length === 0;
+        const most = Math.max(0, ...lossy.map(({ maxError = 0 }) => maxError));
+        const changed = lossless ? [] : [`${lossy.length} tensors changed by their new type, by at most ${small(most)}`];
         printResult(
           flags,
-          { output: flags.output, lossless, bytes: report.bytes, tensors: report.tensors, warnings: report.warnings },
-          () => `${flags.output}: ${bytesText(report.bytes)}, ${lossless ? 'lossless' : 'values changed by the change of type'}`,
+          {
+            output: flags.output,
+            lossless,
+            bytes: report.bytes,
+            tensors: report.tensors,
+            warnings: [...report.warnings, ...changed],
+          },
+          () => `${flags.output}: ${bytesText(report.bytes)}, ${changed[0] ?? 'lossless'}`,
         );
       } finally {
         await model.close();

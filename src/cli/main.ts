@@ -62,7 +62,7 @@ function exitCodeOf(error: unknown): number {
 function sayWhy(error: unknown): void {
   if (error instanceof CommanderError && error.exitCode === 0) return;
   if (error instanceof DOMException && error.name === 'AbortError') {
-    process.stderr.write('fewbits: interrupted; the same command continues where it stopped\n');
+    process.stderr.write(`fewbits: ${error.message}\n`);
     return;
   }
   const known = error instanceof FewbitsError || error instanceof CheckFailed || error instanceof CommanderError;

@@ -1,8 +1,10 @@
 import { basename, dirname, resolve } from 'node:path';
 import { defaultModel, defaultText } from '#run/embedded';
 import { openCheckpoint } from '../checkpoint/index.ts';
+import { ModelError } from '../errors.ts';
 import { type Model, open } from '../format/index.ts';
 import { diskStore, type Store } from '../io/index.ts';
+import type { Plan } from '../recipe/index.ts';
 import { readImportance } from '../run/index.ts';
 import { readText } from './options.ts';
 
@@ -35,4 +37,16 @@ export async function importanceOf(file: string | undefined, model: Model): Prom
 export function placeOf(output: string): { store: Store; name: string } {
   const path = resolve(output);
   return { store: diskStore(dirname(path)), name: basename(path) };
+}
+
+/** A GGUF file without a vocabulary loads nowhere: whoever wants one says so with --no-vocabulary. */
+export function refuseWithoutVocabulary({ container, model }: Plan, vocabulary: boolean): void {
+  const { kind, sidecars } = model.checkpoint;
+  const has = sidecars.some(({ name }) => name === 'tokenizer.json' || name === 'tokenizer.model');
+  if (container !== 'gguf' || kind !== 'huggingface' || has || !vocabulary) return;
+  throw new ModelError({
+    what: 'no tokenizer.json or tokenizer.model, so the GGUF file would have no vocabulary and llama.cpp would not load it',
+    where: model.name,
+    next: "put the model's tokenizer beside its weights, or add --no-vocabulary",
+  });
 }

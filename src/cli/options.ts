@@ -83,6 +83,7 @@ export function withQuantization(command: Command): Command {
     .option('--to <container>', 'gguf, fewbits or safetensors (default: by the extension of OUT)')
     .option('--pure', 'one tensor type for all matrices')
     .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
+    .option('--print-recipe', 'print the recipe and stop')
     .option('--stats <file>', "an importance matrix (llama.cpp's imatrix as .gguf)")
     .option('--requantize', 'the source may be quantized already')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)

@@ -18,7 +18,6 @@ export function planCommand(): Command {
     .argument('<model>')
     .option('-o, --output <out>', 'name of the output: its extension chooses the container')
     .option('--context <n>', "context for the key/value cache figure (default: the model's)", integer(1))
-    .option('--print-recipe', 'print the recipe and stop')
     .action(async (name: string, flags: PlanFlags) => {
       const model = await openModel(name);
       try {

@@ -4,14 +4,25 @@ import { type Comparison, compare, worstTensors } from '../evaluate/index.ts';
 import { type Model, open } from '../format/index.ts';
 import type { Plan } from '../recipe/index.ts';
 import { languageModel, type Report, type RunOptions, run } from '../run/index.ts';
-import { defaultContext, evaluationText, openModel, placeOf } from './models.ts';
+import { defaultContext, evaluationText, openModel, placeOf, refuseWithoutVocabulary } from './models.ts';
 import { integer, number, threadsOf, withCommon, withQuantization } from './options.ts';
 import { type PlanFlags, planFor } from './plan.ts';
-import { bytesText, CheckFailed, interruptSignal, ProgressLine, printResult, secondsText, small, table } from './terminal.ts';
+import {
+  bytesText,
+  CheckFailed,
+  interruption,
+  interruptSignal,
+  ProgressLine,
+  printResult,
+  secondsText,
+  small,
+  table,
+} from './terminal.ts';
 
 interface QuantizeFlags extends PlanFlags {
   output: string;
   verify: 'full' | 'none';
+  vocabulary: boolean;
   evaluate?: string;
   maxKl?: number;
   force?: boolean;
@@ -32,6 +43,7 @@ export function quantizeCommand(): Command {
       integer(2),
     )
     .option('--max-kl <x>', 'fail (exit code 1) when the mean KL is above this', number(0))
+    .option('--no-vocabulary', 'write GGUF also of a model that has no tokenizer')
     .option('--force', 'replace an output that exists')
     .option('--resume', 'continue an unfinished output (what happens anyway)')
     .option('--restart', 'throw an unfinished output away')
@@ -51,6 +63,11 @@ async function quantize(name: string, model: Model, flags: QuantizeFlags): Promi
   }
   const text = flags.evaluate === undefined ? undefined : evaluationText(flags.evaluate);
   const planned = await planFor(model, flags);
+  if (flags.printRecipe) {
+    process.stdout.write(`${JSON.stringify(planned.recipe, null, 2)}\n`);
+    return;
+  }
+  refuseWithoutVocabulary(planned, flags.vocabulary);
   const report = await runWithProgress(planned, flags);
   const evaluation = text === undefined ? undefined : await evaluateOutput(name, model, flags, text);
   const document = { ...report, ...(evaluation && { evaluation: evaluation.models[0], reference: evaluation.reference }) };
@@ -85,10 +102,12 @@ export async function runWithProgress(planned: Plan, flags: RunFlags): Promise<R
         `[${at.tensors}/${at.tensorCount}] ${at.name}  ${bytesText(at.bytesPerSecond)}/s of f32, ${secondsText(at.secondsLeft)} left, ${bytesText(process.resourceUsage().maxRSS * 1024)} peak`,
       ),
   };
+  interruption.says = 'interrupted; the same command continues where it stopped';
   try {
     const report = await run(planned, placeOf(flags.output).store, options);
     return { ...report, output: flags.output };
   } finally {
+    interruption.says = 'interrupted';
     progress.clear();
   }
 }
@@ -99,7 +118,7 @@ async function evaluateOutput(name: string, model: Model, flags: QuantizeFlags, 
   const [reference, quantized] = await Promise.all([languageModel(model, { threads }), languageModel(written, { threads })]);
   try {
     const context = flags.context ?? defaultContext(name, model);
-    return await compare(reference, [quantized], await model.tokenizer(), text, { context });
+    return await compare(reference, [quantized], await model.tokenizer(), text, { context, signal: interruptSignal() });
   } finally {
     await Promise.all([reference.close(), quantized.close(), written.close()]);
   }

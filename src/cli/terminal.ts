@@ -90,12 +90,22 @@ export class ProgressLine {
   }
 }
 
-/** The signal of Ctrl-C: work stops between tiles or batches and leaves a state that can be continued. A second Ctrl-C ends at once. */
+/** The signal of Ctrl-C, one for the whole command: work stops between tiles or batches. A second Ctrl-C ends at once. */
 export function interruptSignal(): AbortSignal {
+  signal ??= listen();
+  return signal;
+}
+
+/** What Ctrl-C is answered with: a run says that it can be continued. */
+export const interruption = { says: 'interrupted' };
+
+let signal: AbortSignal | undefined;
+
+function listen(): AbortSignal {
   const controller = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.once(name, () => {
-      controller.abort();
+      controller.abort(new DOMException(interruption.says, 'AbortError'));
       process.once(name, () => process.exit(130));
     });
   }

@@ -120,7 +120,8 @@ export function tensorError(name: string, rows: number, tiles: readonly TileErro
 
 function cosine(xx: number, yy: number, xy: number): number {
   if (xx === 0 || yy === 0) return xx === yy ? 1 : 0;
-  return xy / (Math.sqrt(xx) * Math.sqrt(yy));
+  // Rounding can carry the quotient past one.
+  return Math.min(1, xy / (Math.sqrt(xx) * Math.sqrt(yy)));
 }
 
 function gridReport(tiles: readonly TileErrors[], values: number): Partial<TensorError> {

@@ -5,7 +5,7 @@ import { type Location, openCheckpoint } from '../checkpoint/index.ts';
 import type { Checkpoint, JsonObject } from '../checkpoint/types.ts';
 import { FormatError, ModelError } from '../errors.ts';
 import { read } from '../io/index.ts';
-import { type ModelSpec, matchTensors, modelTensors, type Role, readGgufSpec, readSpec } from '../model/index.ts';
+import { architectures, type ModelSpec, matchTensors, modelTensors, type Role, readGgufSpec, readSpec } from '../model/index.ts';
 import { elements } from '../tensor/tensor.ts';
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromHuggingFace } from '../tokenizer/index.ts';
 import { describedTensors, joinFields, quantizationConfig } from './fewbits/fields.ts';
@@ -81,7 +81,7 @@ function ggufParts(checkpoint: Checkpoint): Parts {
 /** The architecture is one we run, so that an error in its metadata is an error of the file. */
 function isKnown(checkpoint: Checkpoint): boolean {
   const name = checkpoint.gguf?.get('general.architecture')?.value;
-  return ['llama', 'qwen2', 'qwen3'].includes(`${name}`);
+  return architectures.some((architecture) => architecture.gguf.architecture === name);
 }
 
 function ggufRole(name: string): Role {
@@ -105,7 +105,9 @@ function folderParts(checkpoint: Checkpoint): Parts {
   const joined = joinFields(checkpoint, described);
   const spec = specOf(config);
   if ('problem' in spec) {
-    const tensors = [...joined.values()].map((one) => one.named({ name: one.fileName, role: guessRole(one.fileName) }));
+    const tensors = [...joined.values()].map((one) =>
+      one.named({ name: one.fileName, role: guessRole(one.fileName, one.shape) }),
+    );
     return {
       container: described.size ? 'fewbits' : 'huggingface',
       tensors: inFileOrder(checkpoint, tensors),
@@ -138,15 +140,15 @@ function specOf(config: JsonObject): { spec: ModelSpec } | { problem: string } {
 function bagParts(checkpoint: Checkpoint): Parts {
   const described = describedTensors(checkpoint);
   const tensors = [...joinFields(checkpoint, described).values()].map((one) =>
-    one.named({ name: one.fileName, role: guessRole(one.fileName) }),
+    one.named({ name: one.fileName, role: guessRole(one.fileName, one.shape) }),
   );
   return { container: described.size ? 'fewbits' : 'safetensors', tensors: inFileOrder(checkpoint, tensors), warnings: [] };
 }
 
-/** A bag has no architecture, but names tell norms and biases. */
-function guessRole(name: string): Role {
-  if (/norm/i.test(name)) return 'norm';
-  return name.endsWith('.bias') ? 'bias' : 'other';
+/** A bag has no architecture, but names tell norms and biases; a matrix in a module called norm is a matrix. */
+function guessRole(name: string, shape: readonly number[]): Role {
+  if (shape.length > 1) return 'other';
+  return /norm/i.test(name) ? 'norm' : name.endsWith('.bias') ? 'bias' : 'other';
 }
 
 function inFileOrder(checkpoint: Checkpoint, tensors: WeightTensor[]): WeightTensor[] {

@@ -23,10 +23,13 @@ export interface FetchedRows {
   readonly decodable: boolean;
   /** Decodes rows [first, first + count) of the tile to f32 at `out` in the kernels' memory. */
   decode(first: number, count: number, out: number): void;
-  /** Where the stored bytes lie, when they are plain storage: for copies without decoding. */
   /** The codes and levels, when the tensor is stored so. */
   readonly tile?: QuantizedTile;
-  readonly raw?: { type: StorageType; at: number; rowBytes: number; row(r: number): number };
+  /**
+   * Where the stored bytes lie, when they are plain storage: for copies without decoding. Row r of the result is stored row
+   * `row(r)`; they are the same where `ordered`.
+   */
+  readonly raw?: { type: StorageType; at: number; rowBytes: number; ordered: boolean; row(r: number): number };
 }
 
 export function rowBytesOf(type: StorageType, cols: number): number {
@@ -74,7 +77,7 @@ export async function fetchRows(
         if (!order) return widen(base + first * data.rowBytes, out, n * cols);
         for (let r = 0; r < n; r++) widen(base + at(first + r) * data.rowBytes, out + r * cols * 4, cols);
       },
-      raw: { type, at: base, rowBytes: data.rowBytes, row: at },
+      raw: { type, at: base, rowBytes: data.rowBytes, ordered: order === undefined, row: at },
     };
   }
   const fields: Record<string, Uint8Array> = {};

@@ -174,7 +174,7 @@ export interface Container {
   /** Packs a tile into the rows of its fields. */
   pack(tile: QuantizedTile, form: TileForm): Record<string, Uint8Array>;
   /** Runtimes that load the output, and why others do not. */
-  runtimes(layout: Layout): string[];
+  runtimes(layout: Layout, model: Model): string[];
 }
 
 /** Metadata that travels from a GGUF source to a GGUF output. */

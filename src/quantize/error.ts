@@ -36,10 +36,32 @@ export function errorOf(x: Float32Array, tile: QuantizedTile): QuantizationError
   if (!table || !tile.scale) {
     throw new RecipeError({ what: 'the range of these codes is not known', where: tile.name, value: tile.grid.kind });
   }
+  const decoded = dequantizeTile(tile);
+  const used = new Uint8Array(table.length);
+  for (const code of tile.codes) used[code] = 1;
+  const unusedCodes = used.length - used.reduce((sum, one) => sum + one, 0);
+  const { roundingError, clippingError, clipped } = splitError(x, decoded, tile);
+  return { ...compareValues(x, decoded), roundingError, clippingError, clipped, unusedCodes };
+}
+
+export interface ErrorSplit extends Pick<QuantizationError, 'roundingError' | 'clippingError' | 'clipped'> {
+  /** The largest |x - x̂| / s of a value inside the range of its codes: at most half a step for rounding to nearest. */
+  worstSteps: number;
+}
+
+/**
+ * Divides the squared error into rounding and clipping.
+ * @param x, decoded [to - from, cols], the rows of the tile and what it stands for
+ * @throws RecipeError as `errorOf`
+ */
+export function splitError(x: Float32Array, decoded: Float32Array, tile: QuantizedTile): ErrorSplit {
+  const table = gridTable(tile.grid);
+  if (!table || !tile.scale) {
+    throw new RecipeError({ what: 'the range of these codes is not known', where: tile.name, value: tile.grid.kind });
+  }
   const finite = table.filter(Number.isFinite);
   const lowest = finite.reduce((a, b) => Math.min(a, b));
   const highest = finite.reduce((a, b) => Math.max(a, b));
-  const decoded = dequantizeTile(tile);
   const { from, to, scale, zero } = tile;
   const cols = tile.shape[1];
   const rows = { from, to, cols };
@@ -49,6 +71,7 @@ export function errorOf(x: Float32Array, tile: QuantizedTile): QuantizationError
   let roundingError = 0;
   let clippingError = 0;
   let clipped = 0;
+  let worstSteps = 0;
   for (let row = from, at = 0; row < to; row++) {
     spreadRow(scale!.values, scale!.per, rows, row, scales);
     if (zero) spreadRow(zero.levels.values, zero.levels.per, rows, row, zeros);
@@ -59,18 +82,19 @@ export function errorOf(x: Float32Array, tile: QuantizedTile): QuantizationError
       const one = s * lowest + offset;
       const other = s * highest + offset;
       const value = x[at]!;
-      const square = (value - decoded[at]!) ** 2;
+      const error = Math.abs(value - decoded[at]!);
+      const square = error * error;
       const slack = FLOAT_SLACK * Math.max(Math.abs(one), Math.abs(other));
       if (value < Math.min(one, other) - slack || value > Math.max(one, other) + slack) {
         clipped++;
         clippingError += square;
-      } else roundingError += square;
+      } else {
+        roundingError += square;
+        if (error > worstSteps * Math.abs(s)) worstSteps = error / Math.abs(s);
+      }
     }
   }
-  const used = new Uint8Array(table.length);
-  for (const code of tile.codes) used[code] = 1;
-  const unusedCodes = used.length - used.reduce((sum, one) => sum + one, 0);
-  return { ...compareValues(x, decoded), roundingError, clippingError, clipped, unusedCodes };
+  return { roundingError, clippingError, clipped, worstSteps };
 }
 
 /** The part of `QuantizationError` that needs no codes. x, y: [n]; sums in f64. */

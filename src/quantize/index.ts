@@ -2,7 +2,7 @@ export { completeArithmetic, defaultArithmetic } from './arithmetic.ts';
 export { bitsOf, effectiveBits } from './bits.ts';
 export { checkFinite } from './check.ts';
 export { dequantizeTile, gridTable } from './dequantize.ts';
-export { compareValues, errorOf, type QuantizationError } from './error.ts';
+export { compareValues, type ErrorSplit, errorOf, type QuantizationError, splitError } from './error.ts';
 export { fakeQuantize } from './fake.ts';
 export { runLength, sharedCount, sharingOf, spreadRow, type TileRows } from './granularity.ts';
 export { type IntegerGrid, integerGrid } from './grid/integer.ts';

@@ -64,7 +64,8 @@ function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: strin
   return options.type !== undefined || recipe.fileType !== undefined ? 'gguf' : 'fewbits';
 }
 
-function byExtension(output: string): ContainerName | undefined {
+/** The container that an output's extension names. */
+export function byExtension(output: string): ContainerName | undefined {
   return Object.values(containers).find((c) => c.extensions.some((e) => output.toLowerCase().endsWith(e)))?.name;
 }
 

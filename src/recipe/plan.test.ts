@@ -72,7 +72,12 @@ describe('figures of a plan', () => {
 
 describe('tiles', () => {
   const placed = (rows: number, cols: number, rowMultiple = 1, scheme: PlacedTensor['scheme'] = { kind: 'keep' }) =>
-    ({ from: { rows, cols, form: 'values', values: new Float32Array() }, rowMultiple, scheme }) as unknown as PlacedTensor;
+    ({
+      from: { rows, cols, form: 'values', values: new Float32Array() },
+      rowMultiple,
+      scheme,
+      bytes: 2 * rows * cols,
+    }) as unknown as PlacedTensor;
 
   test.each([
     [1, 1, 1],

@@ -8,7 +8,7 @@ import { fingerprint, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, Layout, Model, PlacedTensor } from '../format/types.ts';
 import { schemeLabel } from '../quantize/scheme.ts';
-import { storage } from '../tensor/storage.ts';
+import { storage, storageBytes, storageKind } from '../tensor/storage.ts';
 import { elements } from '../tensor/tensor.ts';
 import { VERSION } from '../version.ts';
 import { checkDecoder, parameters, type Resolved, resolveSchemes, seesAllValues } from './resolve.ts';
@@ -74,10 +74,10 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
   const quantized = schemes.some(
-    ({ scheme }) => scheme.kind === 'integer' || (scheme.kind === 'storage' && !/^b?f\d/.test(scheme.type)),
+    ({ scheme }) => scheme.kind === 'integer' || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
   );
   const json = JSON.parse(JSON.stringify(parsed)) as JsonObject;
-  const layout = await container.layout({
+  const placed = await container.layout({
     model,
     schemes,
     output: output.name,
@@ -88,6 +88,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     // A plain conversion equals what the original converters write, byte for byte: it carries no mark of ours.
     ...(quantized && { provenance: { version: VERSION, source, recipe: json } }),
   });
+  const layout: Layout = { ...placed, tensors: placed.tensors.map(cutLongRows) };
   layout.tensors.forEach(checkDecoder);
   const count = parameters(model);
   const data = layout.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
@@ -105,7 +106,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     bitsPerWeight: count ? (8 * data) / count : 0,
     peakMemory: peakMemory(layout, options.threads ?? 1),
     load: { weights: data, ...kvCache(model, options.context) },
-    runtimes: container.runtimes(layout),
+    runtimes: container.runtimes(layout, model),
     convention: container.convention,
     warnings: [...model.warnings, ...warnings, ...(options.requantize ? [] : roundedTwice(schemes)), ...layout.warnings],
     key: await runKey(source, json, layout, importance),
@@ -157,10 +158,26 @@ const TILE_BYTES = 4 * 2 ** 20;
 /** Integer grids are encoded in JavaScript, with several arrays of a tile's values alive at once. */
 const INTEGER_TILE_BYTES = 2 ** 19;
 
+/** Rows of more values than this are cut where nothing depends on the row: a vector of a gigabyte has only one. */
+const LONG_ROW = 2 ** 20;
+
+/** Float tensors with long rows, seen as one column of values, so that tiles of them are small. */
+function cutLongRows(tensor: PlacedTensor): PlacedTensor {
+  const { from, scheme, fields } = tensor;
+  if (from.form !== 'storage' || scheme.kind !== 'storage' || from.order || from.cols <= LONG_ROW) return tensor;
+  if (storageKind(from.type) === 'block' || storageKind(scheme.type) === 'block') return tensor;
+  const data = { ...from.data, rowBytes: storageBytes(from.type, 1) };
+  return {
+    ...tensor,
+    from: { ...from, rows: from.rows * from.cols, cols: 1, data },
+    fields: { data: { ...fields['data']!, rowBytes: storageBytes(scheme.type, 1) } },
+  };
+}
+
 /** The row ranges in which a tensor is worked. They depend on the plan alone, so that sums over tiles do not depend on threads. */
 export function tilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
   const { rows } = tensor.from;
-  const rowBytes = sourceRowBytes(tensor);
+  const rowBytes = Math.max(sourceRowBytes(tensor), tensor.bytes / Math.max(1, rows));
   const tileBytes = tensor.scheme.kind === 'integer' ? INTEGER_TILE_BYTES : TILE_BYTES;
   const wanted = Math.max(1, Math.floor(tileBytes / Math.max(1, rowBytes)));
   const step = Math.max(tensor.rowMultiple, Math.floor(wanted / tensor.rowMultiple) * tensor.rowMultiple);

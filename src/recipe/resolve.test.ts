@@ -94,7 +94,7 @@ describe('which scheme a tensor gets', () => {
       ['ids', 'keep'],
       ['a', 'q8_0'],
       ['row', 'keep'],
-      ['some_norm', 'keep'],
+      ['some_norm', 'q8_0'],
     ]);
     expect(parameters(bag)).toBe(256 + 256 + 64 + 4);
   });
@@ -119,10 +119,10 @@ describe('what does not fit', () => {
       'a rule without a tensor',
       { rules: [{ role: 'moe', scheme: q8 }] },
       'fewbits',
-      /a rule matches no tensor: .*"moe".*names look like/,
+      /a rule matches no weight matrix: .*"moe".*names look like/,
     ],
     ['a keep without a tensor', { keep: ['nothing'] }, 'fewbits', /--keep nothing matches no tensor/],
-    ['layers beyond the model', { rules: [{ layers: [2, 9], scheme: q8 }] }, 'fewbits', /matches no tensor/],
+    ['layers beyond the model', { rules: [{ layers: [2, 9], scheme: q8 }] }, 'fewbits', /matches no weight matrix/],
     ['integers in GGUF', { scheme: { ...int4, granularity: 'channel' } }, 'gguf', /gguf cannot hold int4 channel sym: its grids/],
     ['blocks in safetensors', { scheme: q8 }, 'safetensors', /q8_0 is quantized, and plain safetensors hold floats/],
     ['a type without encoder', { scheme: { kind: 'storage', type: 'iq2_xxs' } }, 'gguf', /no encoder for this type.*|fit/],

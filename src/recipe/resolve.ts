@@ -9,6 +9,7 @@ import type { Container, Model, PlacedTensor, WeightTensor } from '../format/typ
 import { blockTypes } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
 import { type IntegerScheme, type Scheme, schemeLabel } from '../quantize/scheme.ts';
+import { storageKind } from '../tensor/storage.ts';
 import { asMatrix, elements } from '../tensor/tensor.ts';
 import { ggufFacts } from './gguf-facts.ts';
 import { globMatch } from './glob.ts';
@@ -18,8 +19,6 @@ export interface Resolved {
   schemes: { tensor: WeightTensor; scheme: Scheme }[];
   warnings: string[];
 }
-
-const floats = new Set(['f32', 'f16', 'bf16', 'f64', 'f8_e4m3', 'f8_e5m2']);
 
 /** @throws RecipeError when a rule names nothing, a group does not divide, or the container cannot hold a scheme. */
 export function resolveSchemes(model: Model, recipe: Recipe, container: Container, imatrix: boolean): Resolved {
@@ -31,9 +30,9 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
     let scheme = base[i]!;
     const numbers = isMatrix(tensor);
     for (const rule of recipe.rules) {
-      if (!matches(rule, tensor)) continue;
+      if (!matches(rule, tensor) || !(numbers || rule.scheme.kind === 'keep')) continue;
       used.add(rule);
-      if (numbers || rule.scheme.kind === 'keep') scheme = withoutUndefined(rule.scheme);
+      scheme = withoutUndefined(rule.scheme);
     }
     for (const pattern of recipe.keep) {
       if (!globMatch(pattern, tensor.name)) continue;
@@ -45,7 +44,7 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
   for (const rule of recipe.rules) {
     if (!used.has(rule))
       throw unmatched(
-        `a rule matches no tensor: ${JSON.stringify({ ...rule, scheme: schemeLabel(withoutUndefined(rule.scheme)) })}`,
+        `a rule matches no weight matrix: ${JSON.stringify({ ...rule, scheme: schemeLabel(withoutUndefined(rule.scheme)) })}`,
         model,
       );
   }
@@ -69,7 +68,7 @@ function unmatched(what: string, model: Model): RecipeError {
 export function isMatrix(tensor: WeightTensor): boolean {
   const { rows, cols } = asMatrix(tensor.shape);
   const { stored } = tensor;
-  const numbers = stored.form !== 'storage' || floats.has(stored.type) || !/^(i|u)\d|bool|c64/.test(stored.type);
+  const numbers = stored.form !== 'storage' || storageKind(stored.type) !== 'integer';
   return tensor.shape.length >= 2 && rows > 1 && cols > 1 && numbers && !['norm', 'qkNorm', 'bias', 'rope'].includes(tensor.role);
 }
 

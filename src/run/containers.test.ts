@@ -181,7 +181,7 @@ for (const container of Object.keys(containers) as ContainerName[]) {
 describe('round trips', () => {
   const converted = async (model: Model, to: ContainerName, name: string, options = {}) => {
     const store = new MemoryStore(to);
-    const made = await plan(model, convertRecipe(model, to, { requantize: false, ...options }).recipe, { output: name });
+    const made = await plan(model, convertRecipe(model, to, { requantize: false, ...options }), { output: name });
     const report = await run(made, store, { threads: 2 });
     return { store, report, model: await opened(store, name), made };
   };

@@ -10,12 +10,12 @@ const lossless = { requantize: false };
 
 describe('convertRecipe', () => {
   test('without a type everything stays', async () => {
-    expect(convertRecipe(await syntheticModel(), 'gguf', lossless).recipe).toEqual({ version: 1, container: 'gguf', rules: [] });
+    expect(convertRecipe(await syntheticModel(), 'gguf', lossless)).toEqual({ version: 1, container: 'gguf', rules: [] });
   });
 
   test('a type is for weights: one rule, whatever the number of tensors', async () => {
     const model = await syntheticModel();
-    const { recipe } = convertRecipe(model, 'gguf', { ...lossless, type: 'F16' });
+    const recipe = convertRecipe(model, 'gguf', { ...lossless, type: 'F16' });
     expect(recipe.rules).toEqual([{ name: '*', scheme: { kind: 'storage', type: 'f16' } }]);
     const made = await plan(model, recipe, { output: 'm.gguf' });
     expect(made.tensors.find((tensor) => tensor.name === 'blk.0.attn_q.weight')!.scheme).toBe('f16');
@@ -50,7 +50,7 @@ describe('convertRecipe', () => {
       ['[ids]*', ids],
       ['w', randomTensor([4, 4], 1, 'f16')],
     ]);
-    const { recipe } = convertRecipe(bag, 'safetensors', { ...lossless, type: 'f32' });
+    const recipe = convertRecipe(bag, 'safetensors', { ...lossless, type: 'f32' });
     const store = new MemoryStore();
     const report = await run(await plan(bag, recipe, { output: 'a.safetensors' }), store);
     expect(report.tensors.map(({ scheme, maxError }) => [scheme, maxError])).toEqual([

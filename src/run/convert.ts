@@ -8,10 +8,6 @@ import type { RecipeInput } from '../recipe/index.ts';
 import { isMatrix } from '../recipe/resolve.ts';
 import { type StorageType, storage } from '../tensor/storage.ts';
 
-export interface Conversion {
-  recipe: RecipeInput;
-}
-
 /** Float types that hold all values of another. */
 const holds: Partial<Record<StorageType, readonly StorageType[]>> = {
   f32: ['f32', 'f16', 'bf16', 'f8_e4m3', 'f8_e5m2'],
@@ -23,7 +19,7 @@ const holds: Partial<Record<StorageType, readonly StorageType[]>> = {
  * @param options.type f32, f16 or bf16 for all matrices; without it tensors stay as they are.
  * @throws RecipeError when something would be lost and `requantize` is not set.
  */
-export function convertRecipe(model: Model, to: ContainerName, options: { type?: string; requantize: boolean }): Conversion {
+export function convertRecipe(model: Model, to: ContainerName, options: { type?: string; requantize: boolean }): RecipeInput {
   const { requantize } = options;
   const type = options.type?.toLowerCase();
   if (type !== undefined && !Object.hasOwn(holds, type)) {
@@ -37,10 +33,8 @@ export function convertRecipe(model: Model, to: ContainerName, options: { type?:
   const wanted = type as FloatType | undefined;
   if (wanted && !requantize) refuseLoss(model, wanted);
   if (wanted)
-    return {
-      recipe: { version: 1, container: to, rules: [{ name: '*', scheme: storageScheme(wanted) }], keep: notWeights(model) },
-    };
-  return { recipe: { version: 1, container: to, rules: to === 'gguf' ? nearestTypes(model, requantize) : [] } };
+    return { version: 1, container: to, rules: [{ name: '*', scheme: storageScheme(wanted) }], keep: notWeights(model) };
+  return { version: 1, container: to, rules: to === 'gguf' ? nearestTypes(model, requantize) : [] };
 }
 
 type FloatType = 'f32' | 'f16' | 'bf16';

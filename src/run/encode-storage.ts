@@ -34,7 +34,7 @@ export function encodeStorage(
       rows.decode(first, n, scratch);
       checkFinite(task, kernels, scratch, first, n);
     }
-    if (copies) for (let r = first; r < first + n; r++) copyRow(kernels, rows, r, out + r * rowBytes);
+    if (copies) copyRows(kernels, rows, first, n, target);
     else if (type === 'f32') kernels.bytes(target, n * rowBytes).set(kernels.bytes(scratch, n * rowBytes));
     else kernels.call(`encode_${type}`, scratch, target, n, cols, weights);
   }
@@ -42,9 +42,11 @@ export function encodeStorage(
   return { at: out, length: rows.count * rowBytes };
 }
 
-function copyRow(kernels: Kernels, rows: FetchedRows, r: number, target: number): void {
-  const raw = rows.raw!;
-  kernels.bytes(target, raw.rowBytes).set(kernels.bytes(raw.at + raw.row(r) * raw.rowBytes, raw.rowBytes));
+function copyRows(kernels: Kernels, rows: FetchedRows, first: number, count: number, target: number): void {
+  const { at, rowBytes, ordered, row } = rows.raw!;
+  const copy = (from: number, to: number, n: number) => kernels.bytes(to, n).set(kernels.bytes(from, n));
+  if (ordered) copy(at + first * rowBytes, target, count * rowBytes);
+  else for (let r = 0; r < count; r++) copy(at + row(first + r) * rowBytes, target + r * rowBytes, rowBytes);
 }
 
 /** `at`: f32[count, cols], rows from `first` of the tile. */

@@ -1,4 +1,4 @@
-export { type Conversion, convertRecipe } from './convert.ts';
+export { convertRecipe } from './convert.ts';
 export { readImportance } from './importance.ts';
 export { languageModel } from './language.ts';
 export type { ProgressEvent } from './progress.ts';

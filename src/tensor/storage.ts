@@ -66,6 +66,15 @@ const table = {
 export type StorageType = keyof typeof table;
 export const storage: Readonly<Record<StorageType, StorageInfo>> = table;
 
+/** Types whose values are no real numbers: they are only ever copied. */
+const notReal: ReadonlySet<StorageType> = new Set(['i8', 'i16', 'i32', 'i64', 'u8', 'u16', 'u32', 'u64', 'bool', 'c64']);
+
+/** float: real numbers one by one; block: quantized values; integer: indices, flags, complex numbers. */
+export function storageKind(type: StorageType): 'float' | 'block' | 'integer' {
+  if (notReal.has(type)) return 'integer';
+  return /^b?f\d/.test(type) ? 'float' : 'block';
+}
+
 export function isStorageType(name: string): name is StorageType {
   return Object.hasOwn(table, name);
 }

@@ -144,7 +144,9 @@ describe('models that do not fit together', () => {
     const input = writeModel('no-tokenizer', {});
     expect(await refuse(['evaluate', input, '--text', text])).toMatch(/no tokenizer\.json/);
     expect(await refuse(['generate', input, '--prompt', 'Once'])).toMatch(/no tokenizer\.json/);
-    const { warnings } = await json<{ warnings: string[] }>('quantize', input, '-o', out(), '--type', 'q8_0');
+    const quantize = ['quantize', input, '-o', out(), '--type', 'q8_0'];
+    expect(await refuse(quantize)).toMatch(/no vocabulary.*--no-vocabulary/);
+    const { warnings } = await json<{ warnings: string[] }>(...quantize, '--no-vocabulary');
     expect(warnings.join()).toMatch(/no vocabulary and llama\.cpp will not load it/);
   });
 
@@ -294,7 +296,7 @@ describe('usage', () => {
     [
       'a rule that matches nothing',
       { version: 1, rules: [{ role: 'q', layers: [9, 9], scheme: { kind: 'keep' } }] },
-      /matches no tensor/,
+      /matches no weight matrix/,
     ],
     ['a role that does not exist', { version: 1, rules: [{ role: 'atention', scheme: { kind: 'keep' } }] }, /atention/],
     ['a list', [1, 2], /recipe/],

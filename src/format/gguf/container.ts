@@ -36,7 +36,7 @@ export const gguf: Container = {
     return { ...splitLayout(request, metadata, placed), warnings };
   },
   pack: packTile,
-  runtimes: (layout) => runtimes(layout),
+  runtimes,
 };
 
 /** A tensor of the output that has no place yet. */
@@ -228,7 +228,8 @@ function alignmentOf(metadata: Entry[]): number | undefined {
   return value?.type === 'u32' ? value.value : undefined;
 }
 
-function runtimes(layout: Layout): string[] {
+function runtimes(layout: Layout, model: Model): string[] {
+  if (!model.spec && !model.checkpoint.gguf) return ['fewbits']; // a bag of tensors is no model to anyone else
   const types = new Set(layout.tensors.map((tensor) => (tensor.scheme as { type: StorageType }).type));
   const all = ['llama.cpp', 'node-llama-cpp', 'ollama', 'LM Studio', 'fewbits'];
   return types.has('bf16') ? [...all.slice(0, 3), 'fewbits'] : all;
