@@ -33,6 +33,8 @@ export class RecipeError extends FewbitsError {}
 export class NumericError extends FewbitsError {}
 /** A bound that protects the machine: memory, disk, counts claimed by a header. */
 export class LimitError extends FewbitsError {}
+/** What was written is not what should have been written; the command line answers with exit code 1. */
+export class VerificationError extends FewbitsError {}
 /** Reading or writing failed: missing file, full disk, an output that exists already. */
 export class FileError extends FewbitsError {}
 

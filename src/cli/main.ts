@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command line. Each command is one file; what it prints is one document (--json) or tables for people. */
 import { Command, CommanderError } from 'commander';
-import { FewbitsError, printable, RecipeError } from '../errors.ts';
+import { FewbitsError, printable, RecipeError, VerificationError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { compareCommand } from './compare.ts';
 import { convertCommand } from './convert.ts';
@@ -54,7 +54,7 @@ const debug = process.argv.includes('--debug');
 /** 0 done, 1 a check failed, 2 bad input or usage, 130 interrupted. */
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  if (error instanceof CheckFailed) return 1;
+  if (error instanceof CheckFailed || error instanceof VerificationError) return 1;
   if (error instanceof DOMException && error.name === 'AbortError') return 130;
   return 2;
 }

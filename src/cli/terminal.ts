@@ -1,7 +1,11 @@
 /** What commands share in talking to a person or a script: one document or tables on stdout, progress on stderr. */
 import Table from 'cli-table3';
-import pc from 'picocolors';
+import picocolors from 'picocolors';
 import { printable } from '../errors.ts';
+
+/** Colours on a terminal or by FORCE_COLOR, never with NO_COLOR; the library's own rule colours the logs of CI machines too. */
+const { env, stdout } = process;
+export const pc = picocolors.createColors(!env['NO_COLOR'] && (Boolean(env['FORCE_COLOR']) || stdout.isTTY === true));
 
 /** A check did what it should and found something: exit code 1. */
 export class CheckFailed extends Error {}

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Command } from 'commander';
-import pc from 'picocolors';
 import { compare, generate } from '../evaluate/index.ts';
 import { type Model, open } from '../format/index.ts';
 import type { LanguageModel } from '../graph/index.ts';
@@ -12,7 +11,7 @@ import { sizeOf } from './compare.ts';
 import { sayBackend } from './evaluate.ts';
 import { evaluationText, openModel, placeOf } from './models.ts';
 import { threadsOf, withCommon } from './options.ts';
-import { bytesText, type Common, interruptSignal, ProgressLine, secondsText, small, table } from './terminal.ts';
+import { bytesText, type Common, interruptSignal, ProgressLine, pc, secondsText, small, table } from './terminal.ts';
 
 /** What the tour makes: the types people choose from in llama.cpp, and integer grids in our own container. */
 const stops: readonly { label: string; output: string; options: QuantizeOptions }[] = [

@@ -8,6 +8,7 @@ import {
   NumericError,
   type Problem,
   RecipeError,
+  VerificationError,
 } from '../errors.ts';
 
 const families: Record<string, new (problem: Problem) => FewbitsError> = {
@@ -18,6 +19,7 @@ const families: Record<string, new (problem: Problem) => FewbitsError> = {
   ModelError,
   NumericError,
   RecipeError,
+  VerificationError,
 };
 
 export type CrossedError = { family: string; problem: Problem } | { name: string; message: string; stack?: string | undefined };

@@ -1,12 +1,12 @@
 import { openCheckpoint } from '../checkpoint/index.ts';
 import type { TensorEntry } from '../checkpoint/types.ts';
-import { FormatError } from '../errors.ts';
+import { VerificationError } from '../errors.ts';
 import type { Store } from '../io/types.ts';
 import type { Plan } from '../recipe/plan.ts';
 
 /**
  * Reads the structure of what was written with the reader that users' files go through: every field of every tensor lies where the
- * plan put it, under its tensor's name and with its bytes. @throws FormatError naming the first difference.
+ * plan put it, under its tensor's name and with its bytes. @throws VerificationError naming the first difference.
  */
 export async function checkOutput(plan: Plan, store: Store, files: string): Promise<void> {
   const { layout, output } = plan;
@@ -21,7 +21,7 @@ export async function checkOutput(plan: Plan, store: Store, files: string): Prom
         if (bytes === 0) continue;
         const entry = entries.get(`${layout.files[file]!.name}:${offset}`);
         if (entry?.bytes === bytes && (entry.name === name || entry.name.startsWith(`${name}.`))) continue;
-        throw new FormatError({
+        throw new VerificationError({
           what: 'the output does not hold what was planned',
           where: name,
           value: entry ? `${entry.name} of ${entry.bytes} bytes` : `nothing at byte ${offset}`,

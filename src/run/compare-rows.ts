@@ -1,4 +1,4 @@
-import { NumericError } from '../errors.ts';
+import { VerificationError } from '../errors.ts';
 import { type GridErrors, measureTile, type TileErrors } from '../evaluate/tensor-report.ts';
 import type { FetchedRows } from '../format/read-rows.ts';
 import type { Kernels } from '../kernels/kernels.ts';
@@ -33,7 +33,7 @@ function gridErrors(kernels: Kernels, cols: number, source: FetchedRows, output:
   const { roundingError, clippingError, clipped, worstSteps } = splitError(kernels.f32(x, count), kernels.f32(y, count), tile);
   kernels.reset(mark);
   if (worstSteps > HALF_STEP) {
-    throw new NumericError({
+    throw new VerificationError({
       what: 'a value inside the range of its codes is more than half a step from what was written',
       where: tile.name,
       value: `${worstSteps} steps`,

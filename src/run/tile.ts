@@ -5,7 +5,7 @@
  *   fetch rows -> f32 (run by run, in cache) -> check finite -> encode -> write at the planned place
  *   -> read back what was written -> decode -> compare with the source
  */
-import { FileError } from '../errors.ts';
+import { VerificationError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import { exactBlocks, exactTypeOf } from '../format/gguf/from-tile.ts';
 import { type FetchedRows, fetchRows, type OpenSource } from '../format/read-rows.ts';
@@ -143,7 +143,7 @@ async function check(
   const back = await fetchRows(kernels, tools.open, readBack(task, rows, pieces), ...task.rows);
   const arena = encoded.find(({ key }) => key === 'data')?.arena;
   if (arena && back.raw && kernels.call('first_difference', arena.at, back.raw.at, arena.length) >= 0) {
-    throw new FileError({
+    throw new VerificationError({
       what: 'what was read back is not what was written',
       where: task.name,
       value: `rows ${task.rows[0]}..${task.rows[1] - 1}`,
