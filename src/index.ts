@@ -1,9 +1,12 @@
 /** fewbits: the quantization workbench for large language models. Everything the command line does is here. */
+
+export type { Location } from './checkpoint/index.ts';
 export * from './errors.ts';
 export type { Comparison, EvaluateOptions, GenerateOptions, Generation, Perplexity } from './evaluate/index.ts';
 export { compare, evaluate, generate } from './evaluate/index.ts';
 export type { Container, ContainerName, Model, WeightTensor } from './format/index.ts';
 export { bitsPerWeight, containers, open } from './format/index.ts';
+export type { Decoder, LanguageModel } from './graph/index.ts';
 export { diskStore, MemoryStore, memorySource } from './io/index.ts';
 export type { ByteSink, ByteSource, Store } from './io/types.ts';
 export type { IntegerScheme, Scheme } from './quantize/index.ts';
@@ -13,4 +16,5 @@ export type { Plan, PlanOptions, QuantizeOptions, Recipe, RecipeInput } from './
 export { parseRecipe, plan, recipeFromOptions } from './recipe/index.ts';
 export type { Report, RunOptions, Verification } from './run/index.ts';
 export { convertRecipe, languageModel, readImportance, run, verify } from './run/index.ts';
+export type { Tokenizer } from './tokenizer/index.ts';
 export { VERSION } from './version.ts';

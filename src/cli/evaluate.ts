@@ -68,5 +68,5 @@ export function evaluateCommand(): Command {
 /** The fallback is slower: it is said once. */
 export function sayBackend(language: { backend: 'native' | 'wasm'; reason?: string }, progress: ProgressLine): void {
   if (language.backend === 'wasm')
-    progress.say(`computing in WebAssembly, several times slower than native${language.reason ? `: ${language.reason}` : ''}`);
+    progress.say(`models run in WebAssembly, about 4 times slower than native${language.reason ? `: ${language.reason}` : ''}`);
 }

@@ -67,7 +67,12 @@ function sayWhy(error: unknown): void {
   }
   const known = error instanceof FewbitsError || error instanceof CheckFailed || error instanceof CommanderError;
   const text = error instanceof Error ? error.message : String(error);
-  const line = printable(text.replace(/^error: /, '').trim());
+  const line = printable(
+    text
+      .replace(/^error: /, '')
+      .trim()
+      .replaceAll('\n', ' '),
+  );
   process.stderr.write(`fewbits: ${known ? line : `internal error: ${line} (--debug shows where; please report it)`}\n`);
   if (debug && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }

@@ -5,6 +5,7 @@ import { type Plan, plan, recipeFromOptions } from '../recipe/index.ts';
 import { importanceOf, openModel } from './models.ts';
 import { integer, type QuantizationFlags, quantizeOptions, threadsOf, withCommon, withQuantization } from './options.ts';
 import { bytesText, printResult, table } from './terminal.ts';
+import { groupWarnings } from './warnings.ts';
 
 export interface PlanFlags extends QuantizationFlags {
   output?: string;
@@ -51,7 +52,7 @@ export function planDocument(planned: Plan): object {
 }
 
 function planText(planned: Plan): string {
-  const { bytes, bitsPerWeight, load, container, peakMemory, runtimes, convention, warnings } = planned;
+  const { bytes, bitsPerWeight, load, container, peakMemory, runtimes, convention } = planned;
   const cache = load.kvCache ? `, key/value cache ${bytesText(load.kvCache.bytes)} at ${load.kvCache.context} tokens (f16)` : '';
   return [
     table(
@@ -65,6 +66,6 @@ function planText(planned: Plan): string {
     `this run: at most ${bytesText(peakMemory)} of memory`,
     `loads in: ${runtimes.join(', ')}`,
     `convention: ${convention}`,
-    ...warnings.map((warning) => `warning: ${warning}`),
+    ...groupWarnings(planned).map((warning) => `warning: ${warning}`),
   ].join('\n');
 }

@@ -18,6 +18,7 @@ import {
   small,
   table,
 } from './terminal.ts';
+import { groupWarnings } from './warnings.ts';
 
 interface QuantizeFlags extends PlanFlags {
   output: string;
@@ -42,7 +43,7 @@ export function quantizeCommand(): Command {
       "tokens in a window of --evaluate (256 for the default model, else 2048 or the model's limit)",
       integer(2),
     )
-    .option('--max-kl <x>', 'fail (exit code 1) when the mean KL is above this', number(0))
+    .option('--max-kl <x>', 'fail (exit code 1) when the mean KL is above this; the output stays', number(0))
     .option('--no-vocabulary', 'write GGUF also of a model that has no tokenizer')
     .option('--force', 'replace an output that exists')
     .option('--resume', 'continue an unfinished output (what happens anyway)')
@@ -90,7 +91,7 @@ export interface RunFlags {
 /** Runs a plan with a progress line on stderr. */
 export async function runWithProgress(planned: Plan, flags: RunFlags): Promise<Report> {
   const progress = new ProgressLine(flags);
-  for (const warning of planned.warnings) progress.say(`warning: ${warning}`);
+  for (const warning of groupWarnings(planned)) progress.say(`warning: ${warning}`);
   const options: RunOptions = {
     threads: threadsOf(flags),
     verify: flags.verify ?? 'full',
@@ -99,7 +100,13 @@ export async function runWithProgress(planned: Plan, flags: RunFlags): Promise<R
     signal: interruptSignal(),
     onProgress: (at) =>
       progress.update(
-        `[${at.tensors}/${at.tensorCount}] ${at.name}  ${bytesText(at.bytesPerSecond)}/s of f32, ${secondsText(at.secondsLeft)} left, ${bytesText(process.resourceUsage().maxRSS * 1024)} peak`,
+        [
+          `[${at.tensors}/${at.tensorCount}] ${at.name} `,
+          at.bytesPerSecond === undefined
+            ? ''
+            : ` ${bytesText(at.bytesPerSecond)}/s of f32, ${secondsText(at.secondsLeft ?? 0)} left,`,
+          ` ${bytesText(process.resourceUsage().maxRSS * 1024)} peak memory`,
+        ].join(''),
       ),
   };
   interruption.says = 'interrupted; the same command continues where it stopped';

@@ -117,7 +117,8 @@ function listen(): AbortSignal {
 }
 
 /** Decimal units: MB = 10^6 bytes. */
-export function bytesText(bytes: number): string {
+export function bytesText(size: number): string {
+  const bytes = Math.round(size);
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   let value = bytes;
   let unit = 0;

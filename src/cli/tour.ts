@@ -101,7 +101,7 @@ async function tour(folder: string, flags: Common & { output?: string }): Promis
     );
     progress.clear();
     say(
-      `Each was written, read back and verified, then compared with the original on ${result.reference.tokens} tokens it has not seen:`,
+      `Each was written, read back and verified, then compared with the original on ${result.reference.tokens} tokens it has not seen (strided windows of 256):`,
     );
     say();
     say(
@@ -139,7 +139,8 @@ async function tour(folder: string, flags: Common & { output?: string }): Promis
     );
     say();
     say('KL is how far the next-token probabilities moved; "same top" how often the likeliest token stayed the same.');
-    say('The .gguf files load in llama.cpp, ollama and LM Studio; their bytes equal what llama.cpp writes.');
+    say('The int types keep the embedding, a seventh of this small model, in bf16; the others quantize it too.');
+    say('The .gguf files load in llama.cpp, ollama and LM Studio; the bytes of their tensors are those that llama.cpp writes.');
     say();
     const smallest = made.find((one) => one.label === 'q2_k')!;
     say(pc.bold(`The original and ${smallest.label} continue "${PROMPT}":`));

@@ -48,7 +48,7 @@ export async function generate(
   check({ ...options, tokens: limit, seed });
   const random = new Random(seed);
   const start = promptIds(model, tokenizer, prompt);
-  const stream = new TextStream(tokenizer);
+  const stream = new TextStream(tokenizer, start.at(-1));
   const ids: number[] = [];
   let text = '';
   let stopped: Generation['stopped'] = 'tokens';

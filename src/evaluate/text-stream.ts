@@ -19,8 +19,13 @@ export class TextStream {
   /** Tokens of the window that belong to the piece before. */
   #context = 0;
 
-  constructor(tokenizer: Tokenizer) {
+  /** @param before the id that the stream follows, if any: its text is not given out, but the first token's may depend on it. */
+  constructor(tokenizer: Tokenizer, before?: number) {
     this.#tokenizer = tokenizer;
+    if (before === undefined) return;
+    this.#window = [before];
+    this.#context = 1;
+    this.#given = tokenizer.decode(this.#window).length;
   }
 
   /** The text that `id` completes, maybe ''. */

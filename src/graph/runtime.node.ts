@@ -24,7 +24,10 @@ export async function loadRuntime({ threads, runtime }: RuntimeOptions = {}): Pr
         value: why,
         next: 'npm install onnxruntime-node',
       });
-    return loadWasm(threads, `onnxruntime-node cannot be loaded (${why}), so models run in WebAssembly, about 4 times slower`);
+    return loadWasm(
+      threads,
+      `onnxruntime-node cannot be loaded (${why}); ONNXRUNTIME_NODE_INSTALL=skip npm install onnxruntime-node brings it`,
+    );
   }
 }
 

@@ -61,6 +61,8 @@ class OnnxSession implements GraphSession {
     for (const [name, { type, dims, data }] of Object.entries(feeds))
       inputs[name] = new this.#ort.Tensor(tensorTypes[type], data, dims);
     const outputs = await told(this.#name, () => this.#session.run(inputs));
+    // WebAssembly runs on this thread and its promises never let timers and signals through: one turn of the event loop does.
+    if (this.backend === 'wasm') await new Promise((resolve) => setTimeout(resolve));
     return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, graphTensor(name, tensor as Tensor)]));
   }
 }

@@ -6,5 +6,5 @@ export { readGgufSpec, type Shapes } from './read-gguf.ts';
 export { type Frequencies, ggufRopeFactors, ropeFrequencies } from './rope.ts';
 export { llama3ScalingOf } from './rope-factors.ts';
 export { type Match, matchTensors, modelTensors, numbered } from './tensors.ts';
-export { type ModelSpec, type ModelTensor, type Role, type Rope, type RopeScaling, roleGroups } from './types.ts';
+export { type ModelSpec, type ModelTensor, type Role, type Rope, type RopeScaling, roleGroups, roles } from './types.ts';
 export { configOf } from './write-config.ts';

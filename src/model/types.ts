@@ -4,21 +4,23 @@
  */
 
 /** What a tensor is for. Recipes choose by role; `attention` and `mlp` in a recipe stand for the groups below. */
-export type Role =
-  | 'embedding'
-  | 'output'
-  | 'q'
-  | 'k'
-  | 'v'
-  | 'o'
-  | 'gate'
-  | 'up'
-  | 'down'
-  | 'norm'
-  | 'qkNorm'
-  | 'bias'
-  | 'rope'
-  | 'other';
+export const roles = [
+  'embedding',
+  'output',
+  'q',
+  'k',
+  'v',
+  'o',
+  'gate',
+  'up',
+  'down',
+  'norm',
+  'qkNorm',
+  'bias',
+  'rope',
+  'other',
+] as const;
+export type Role = (typeof roles)[number];
 
 export const roleGroups = {
   attention: ['q', 'k', 'v', 'o'],

@@ -21,6 +21,14 @@ export function ggufFacts(model: Model): {
       experts: 0,
     };
   }
+  if (model.checkpoint.config) {
+    throw new RecipeError({
+      what: 'a GGUF file needs an architecture that is known',
+      where: model.name,
+      value: model.checkpoint.config['model_type'],
+      next: 'use --to fewbits with --bits, which needs no architecture',
+    });
+  }
   if (text?.type !== 'string') {
     throw new RecipeError({
       what: 'a GGUF file type mixes types by role, and this is a bag of tensors without an architecture',

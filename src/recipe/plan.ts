@@ -71,6 +71,9 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const { schemes, warnings } = resolveSchemes(model, parsed, container, importance.size > 0);
   // A model is a folder where the container can be one: only there its configuration and tokenizer have a place.
   const extension = container.output === 'file' || !model.spec ? (container.extensions[0] ?? '') : '';
+  if (importance.size > 0 && !schemes.some(({ scheme }) => scheme.kind === 'storage' && storageKind(scheme.type) === 'block')) {
+    warnings.push('the importance matrix changes nothing here: only the ggml block types use one');
+  }
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
   const quantized = schemes.some(
@@ -128,6 +131,13 @@ function roundedTwice(schemes: Resolved['schemes']): string[] {
 }
 
 function outputOf(name: string, allowed: 'file' | 'folder' | 'either', extensions: readonly string[]): Plan['output'] {
+  if (/[\\/]/.test(name)) {
+    throw new RecipeError({
+      what: 'the output is a name, not a path',
+      where: name,
+      next: 'give the folder to run, as its store',
+    });
+  }
   const asFile = extensions.some((extension) => name.toLowerCase().endsWith(extension));
   if (allowed === 'file' && !asFile) {
     throw new RecipeError({

@@ -117,9 +117,9 @@ describe('what does not fit', () => {
     ['groups', { scheme: int4 }, 'fewbits', /do not divide.*96 columns in groups of 64.*--group 32 or 16 or -1/],
     [
       'a rule without a tensor',
-      { rules: [{ role: 'moe', scheme: q8 }] },
+      { rules: [{ role: 'rope', scheme: q8 }] },
       'fewbits',
-      /a rule matches no weight matrix: .*"moe".*names look like/,
+      /a rule matches no weight matrix: .*"rope".*names look like/,
     ],
     ['a keep without a tensor', { keep: ['nothing'] }, 'fewbits', /--keep nothing matches no tensor/],
     ['layers beyond the model', { rules: [{ layers: [2, 9], scheme: q8 }] }, 'fewbits', /matches no weight matrix/],

@@ -3,6 +3,7 @@
  */
 import * as z from 'zod';
 import { RecipeError } from '../errors.ts';
+import { roleGroups, roles } from '../model/index.ts';
 import { isStorageType, type StorageType } from '../tensor/storage.ts';
 
 const storageType = z
@@ -21,7 +22,7 @@ export const integerScheme = z
     symmetric: z.boolean(),
     granularity,
     range: z.enum(['absmax-narrow', 'absmax-full', 'absmax-half', 'minmax', 'percentile', 'mse']),
-    scaleType: z.enum(['f32', 'f16', 'bf16']),
+    scaleType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     zero: z.enum(['integer', 'float']).optional(),
   })
   .describe('An integer grid. absmax-* ranges are symmetric, minmax is asymmetric, percentile and mse are either.');
@@ -39,7 +40,7 @@ const oneOrMore = <T extends z.ZodType>(item: T) => z.union([item, z.array(item)
 
 export const rule = z
   .strictObject({
-    role: oneOrMore(z.string())
+    role: oneOrMore(z.enum([...roles, ...(Object.keys(roleGroups) as (keyof typeof roleGroups)[])]))
       .optional()
       .describe('A role (q, k, v, o, gate, up, down, embedding, output) or a group: attention, mlp, linear.'),
     name: oneOrMore(glob).optional().describe('Glob on Hugging Face tensor names: *.layers.0.*'),

@@ -11,9 +11,13 @@ export interface ProgressEvent {
   /** The tensor that was worked on last. */
   name: string;
   /** Bytes of f32 a second: values a second times four. */
-  bytesPerSecond: number;
-  secondsLeft: number;
+  /** Absent in the first moment, when they would mislead. */
+  bytesPerSecond?: number;
+  secondsLeft?: number;
 }
+
+/** Before this, start-up is all that the rate shows. */
+const SETTLED_SECONDS = 0.7;
 
 export class Progress {
   readonly #tensors: readonly PlacedTensor[];
@@ -44,8 +48,10 @@ export class Progress {
       values: this.#values,
       valueCount: this.#valueCount,
       name: tensor.source,
-      bytesPerSecond: (4 * this.#values) / Math.max(seconds, 1e-3),
-      secondsLeft: (seconds * (this.#valueCount - this.#values)) / Math.max(1, this.#values),
+      ...(seconds > SETTLED_SECONDS && {
+        bytesPerSecond: (4 * this.#values) / seconds,
+        secondsLeft: (seconds * (this.#valueCount - this.#values)) / Math.max(1, this.#values),
+      }),
     });
   }
 }
