@@ -88,7 +88,16 @@ export function parseRecipe(value: unknown, where = 'recipe'): Recipe {
   if (parsed.success) return parsed.data;
   const issue = deepest(parsed.error.issues[0]!);
   const path = issue.path.length ? ` at ${issue.path.join('.')}` : '';
-  throw new RecipeError({ what: `${issue.message}${path}`, where, next: 'see schema/recipe.schema.json' });
+  const given = valueAt(value, issue.path);
+  // An object or a list is too long to show, and the message names the key in it.
+  const shown = typeof given === 'object' ? undefined : given;
+  throw new RecipeError({ what: `${issue.message}${path}`, where, value: shown, next: 'see schema/recipe.schema.json' });
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  let at = value;
+  for (const key of path) at = typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined;
+  return at;
 }
 
 /** Of a union's failures the one that got furthest says most. */
