@@ -96,6 +96,8 @@ export async function publish(place: RunPlace, report: Report): Promise<void> {
     if (plan.output.kind === 'folder' && (await store.stat(to))) await store.rename(to, replacedOf(place));
     await store.rename(from, to);
   }
+  // The marker goes last: as long as it is there, a run that is killed here is finished by the same command.
+  for (const part of ['files', 'replaced', 'journal.jsonl', 'lock']) await store.remove(`${folder}/${part}`);
   await store.remove(folder);
 }
 
