@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import { ModelError } from '../errors.ts';
 import { bitsPerWeight, conventions, type Model, type WeightTensor } from '../format/index.ts';
+import { parameters as countParameters } from '../recipe/index.ts';
 import { type ValueSummary, valueSummaries } from '../run/index.ts';
-import { elements } from '../tensor/index.ts';
 import { openModel } from './models.ts';
 import { withCommon } from './options.ts';
 import { bytesText, type Common, printResult, small, table } from './terminal.ts';
@@ -37,7 +37,7 @@ async function inspect(model: Model, only: string | undefined, flags: Common & {
   const summaries = flags.values || only !== undefined ? await valueSummaries(chosen) : [];
   const rows = chosen.map((tensor, i) => ({ tensor, ...(summaries[i] && { summary: summaries[i] }) }));
   const total = model.tensors.reduce((sum, t) => sum + t.bytes, 0);
-  const parameters = model.tensors.reduce((sum, t) => sum + elements(t.shape), 0);
+  const parameters = countParameters(model);
   const document = {
     container: model.container,
     architecture: model.spec?.architecture ?? null,

@@ -129,7 +129,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
 }
 
 /** @throws FileError when the file cannot be read, RecipeError when it is not JSON. */
-export function readJson(path: string): unknown {
+function readJson(path: string): unknown {
   const text = readText(path);
   try {
     return JSON.parse(text);

@@ -46,7 +46,7 @@ export async function planFor(model: Model, flags: PlanFlags): Promise<Plan> {
   });
 }
 
-export function planDocument(planned: Plan): object {
+function planDocument(planned: Plan): object {
   const { container, bytes, bitsPerWeight, parameters, peakMemory, load, runtimes, convention, tensors, warnings } = planned;
   return { container, bytes, bitsPerWeight, parameters, peakMemory, load, runtimes, convention, tensors, warnings };
 }

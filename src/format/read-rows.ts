@@ -7,7 +7,7 @@ import type { ByteSource, SourceHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { dequantizeTile } from '../quantize/dequantize.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
-import { type StorageType, storageBytes } from '../tensor/storage.ts';
+import type { StorageType } from '../tensor/storage.ts';
 import { storedRow } from './row-order.ts';
 import { unpackTile } from './tile-fields.ts';
 import type { StoredTensor } from './types.ts';
@@ -30,10 +30,6 @@ export interface FetchedRows {
    * `row(r)`; they are the same where `ordered`.
    */
   readonly raw?: { type: StorageType; at: number; rowBytes: number; ordered: boolean; row(r: number): number };
-}
-
-export function rowBytesOf(type: StorageType, cols: number): number {
-  return storageBytes(type, cols);
 }
 
 /**

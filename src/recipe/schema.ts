@@ -15,7 +15,7 @@ const granularity = z
   .union([z.literal('tensor'), z.literal('channel'), z.strictObject({ group: z.int().min(1).max(1_048_576) })])
   .describe('Who shares a scale: the tensor, an output row, or a group of consecutive inputs of one output row.');
 
-export const integerScheme = z
+const integerScheme = z
   .strictObject({
     kind: z.literal('integer'),
     bits: z.int().min(1).max(8),
@@ -54,7 +54,7 @@ export const rule = z
     message: 'a rule needs at least one of role, name, layers',
   });
 
-export const recipeSchema = z
+const recipeSchema = z
   .strictObject({
     version: z.literal(1),
     name: z.string().max(200).optional(),

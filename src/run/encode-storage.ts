@@ -1,14 +1,14 @@
 import { NumericError } from '../errors.ts';
-import { type FetchedRows, rowBytesOf } from '../format/read-rows.ts';
+import type { FetchedRows } from '../format/read-rows.ts';
 import { firstBadScale } from '../kernels/index.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import type { StorageType } from '../tensor/storage.ts';
+import { type StorageType, storageBytes } from '../tensor/storage.ts';
 import type { TileTask } from './tile.ts';
 
 /** Values decoded and encoded at a time: 64 Ki of f32 are 256 KiB and stay in the second-level cache. */
 const RUN_VALUES = 65_536;
 
-export function runRows(cols: number): number {
+function runRows(cols: number): number {
   return Math.max(1, Math.floor(RUN_VALUES / cols));
 }
 
@@ -20,7 +20,7 @@ export function encodeStorage(
   type: StorageType,
 ): { at: number; length: number } {
   const { cols } = task.from;
-  const rowBytes = rowBytesOf(type, cols);
+  const rowBytes = storageBytes(type, cols);
   const out = kernels.alloc(rows.count * rowBytes);
   const step = runRows(cols);
   const scratch = kernels.alloc(step * cols * 4);

@@ -4,8 +4,8 @@
  */
 import { RecipeError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
-import { read } from '../io/index.ts';
 import type { Store } from '../io/types.ts';
+import { textOf } from './text.ts';
 
 /** [tensor, first row, errors of the tile or null]. */
 export type JournalEntry = [tensor: number, from: number, errors: TileErrors | null];
@@ -23,7 +23,7 @@ export interface Journal {
  */
 export async function openJournal(store: Store, folder: string, key: string, restart: boolean): Promise<Journal> {
   const name = `${folder}/journal.jsonl`;
-  const lines = await readLines(store, name);
+  const lines = (await textOf(store, name)).split('\n').filter(Boolean);
   const head = lines.length ? parse<{ run?: string }>(lines[0]!) : undefined;
   const add = (entry: JournalEntry) => store.append(name, encode(entry));
   if (head?.run === key && !restart) {
@@ -58,18 +58,5 @@ function parse<T>(line: string): T | undefined {
     return JSON.parse(line) as T;
   } catch {
     return undefined;
-  }
-}
-
-async function readLines(store: Store, name: string): Promise<string[]> {
-  if (!(await store.stat(name))) return [];
-  const source = await store.open(name);
-  try {
-    return new TextDecoder()
-      .decode(await read(source, 0, source.size))
-      .split('\n')
-      .filter(Boolean);
-  } finally {
-    await source.close();
   }
 }

@@ -1,8 +1,8 @@
 /** One process at a time works on an unfinished output: two would publish each other's half-written files. */
 import { isRunning, processName } from '#run/spawn';
 import { FileError } from '../errors.ts';
-import { read } from '../io/index.ts';
 import type { Store } from '../io/types.ts';
+import { textOf } from './text.ts';
 
 /** Locks of this process. */
 const held = new Set<string>();
@@ -34,15 +34,4 @@ export async function takeLock(store: Store, name: string): Promise<() => Promis
     held.delete(key);
     await store.remove(name);
   };
-}
-
-/** The text of a small file; empty when it is not there. */
-export async function textOf(store: Store, name: string): Promise<string> {
-  if (!(await store.stat(name))) return '';
-  const source = await store.open(name);
-  try {
-    return new TextDecoder().decode(await read(source, 0, source.size));
-  } finally {
-    await source.close();
-  }
 }

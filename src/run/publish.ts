@@ -5,8 +5,8 @@
 import { FileError } from '../errors.ts';
 import type { Store } from '../io/types.ts';
 import type { Plan } from '../recipe/plan.ts';
-import { textOf } from './lock.ts';
 import type { Report } from './report.ts';
+import { textOf } from './text.ts';
 
 /** Where a run writes: `folder` beside the output, and in it `files`. */
 export interface RunPlace {

@@ -206,11 +206,11 @@ async function inOrder(work: Iterable<() => Promise<void>>, width: number, signa
   let failure: { error: unknown } | undefined;
   for (const job of work) {
     if (failure || signal?.aborted) break;
-    const running_ = job().catch((error: unknown) => {
+    const started = job().catch((error: unknown) => {
       failure ??= { error };
     });
-    running.add(running_);
-    running_.finally(() => running.delete(running_));
+    running.add(started);
+    started.finally(() => running.delete(started));
     if (running.size >= width) await Promise.race(running);
   }
   await Promise.all(running);

@@ -1,6 +1,6 @@
 /**
  * The container `fewbits`: a quantized model field by field in safetensors, so that every recipe can be stored, read and
- * evaluated. docs/format-fewbits.md describes the bytes.
+ * evaluated. docs/formats.md describes the bytes.
  */
 import type { JsonObject } from '../../checkpoint/types.ts';
 import type { Scheme } from '../../quantize/scheme.ts';

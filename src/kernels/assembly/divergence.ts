@@ -12,19 +12,16 @@ const EXP_FLOOR: f32 = -87.0;
 /** 1.5 * 2^23: adding it rounds an f32 to an integer, half to even, which then stands in the low bits. */
 const ROUNDER: f32 = 12582912.0;
 
-// @ts-ignore: decorator
 @inline
 function widenLow(v: v128): v128 {
   return f64x2.promote_low_f32x4(v);
 }
 
-// @ts-ignore: decorator
 @inline
 function widenHigh(v: v128): v128 {
   return f64x2.promote_low_f32x4(v128.shuffle<f32>(v, v, 2, 3, 2, 3));
 }
 
-// @ts-ignore: decorator
 @inline
 function sumLanes(low: v128, high: v128): f64 {
   return (
@@ -33,14 +30,12 @@ function sumLanes(low: v128, high: v128): f64 {
 }
 
 /** c + r * p in f32: one step of Horner's rule. */
-// @ts-ignore: decorator
 @inline
 function horner(p: v128, r: v128, c: f32): v128 {
   return f32x4.add(f32x4.mul(p, r), f32x4.splat(c));
 }
 
 /** e^x for x <= 0 within 1 ulp, NaN for NaN: e^x = 2^n e^r with |r| <= ln(2)/2, e^r by the polynomial of Cephes' expf. */
-// @ts-ignore: decorator
 @inline
 function expNegative(x: v128): v128 {
   const rounded = f32x4.add(f32x4.mul(x, f32x4.splat(LOG2_E)), f32x4.splat(ROUNDER));
@@ -58,7 +53,6 @@ function expNegative(x: v128): v128 {
 }
 
 /** e^(logit - shift) of four logits, stored. */
-// @ts-ignore: decorator
 @inline
 function storeExp(logits: usize, exps: usize, shift: v128): v128 {
   const e = expNegative(f32x4.sub(v128.load(logits), shift));
@@ -66,13 +60,11 @@ function storeExp(logits: usize, exps: usize, shift: v128): v128 {
   return e;
 }
 
-// @ts-ignore: decorator
 @inline
 function addFour(a: v128, b: v128, c: v128, d: v128): v128 {
   return f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
 }
 
-// @ts-ignore: decorator
 @inline
 function maxLane(v: v128): f32 {
   const pairs = f32x4.pmax(v, v128.shuffle<f32>(v, v, 2, 3, 2, 3));
@@ -123,7 +115,6 @@ export function softmax_rows(logits: usize, exps: usize, stats: usize, rows: i32
 }
 
 /** p (u + q/p - 1) of four tokens, u = x - y - shift. */
-// @ts-ignore: decorator
 @inline
 function klTerm(x: usize, y: usize, ex: usize, ey: usize, toP: v128, toQ: v128, shift: v128): v128 {
   const p = f32x4.mul(v128.load(ex), toP);

@@ -7,7 +7,7 @@ const f = Math.fround;
 export const codebook = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113] as const;
 
 /** The code whose value is nearest to x, the upper one at equal distance; NaN ends at the top, as ggml's bisection does. */
-export function nearestCode(x: number): number {
+function nearestCode(x: number): number {
   let code = 0;
   while (code < 15 && !(2 * x < codebook[code] + codebook[code + 1])) code++;
   return code;
