@@ -10,7 +10,7 @@ import type { Checkpoint, GgufMetadata, JsonObject, Sidecar } from '../checkpoin
 import type { ByteSource, SourceHandle } from '../io/types.ts';
 import type { ModelSpec, Role } from '../model/types.ts';
 import type { Scheme } from '../quantize/scheme.ts';
-import type { Grid, QuantizedTile } from '../quantized/types.ts';
+import type { ActivationScheme, Grid, QuantizedTile } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 
@@ -21,10 +21,22 @@ export interface Field {
   rowBytes: number;
   /** The field is not made of rows: these bytes belong to the whole tensor (a scale per tensor). */
   whole?: number;
+  /**
+   * A transposed field: row r is `rowBytes` bytes of each of `lines` lines of `lineBytes` bytes, line l at offset + l * lineBytes.
+   * In memory the rows of a tile are [lines, rows * rowBytes].
+   */
+  stripes?: Stripes;
 }
 
-/** How the codes and levels of a quantized tensor lie in fields (`codes`, `scale`, `zero`), packed densely, low bits first. */
+export interface Stripes {
+  lines: number;
+  lineBytes: number;
+}
+
+/** How the codes and levels of a quantized tensor lie in fields (`codes`, `scale`, `zero`). */
 export interface TileForm {
+  /** A row of packings.ts; default 'dense': rows of their own, low bits first. */
+  packing?: 'dense' | 'gptq' | 'gptq_v2' | 'compressed-tensors';
   grid: Exclude<Grid, { kind: 'opaque' }>;
   scale: LevelForm;
   zero?: LevelForm & { kind: 'integer' | 'float' | 'minimum' };
@@ -55,6 +67,8 @@ export interface RowOrder {
 
 /** One tensor of a model, whatever holds it. */
 export interface WeightTensor {
+  /** How the linear's input is quantized at run time. */
+  readonly input?: ActivationScheme;
   /** Canonical: the Hugging Face name where the architecture is known, else the name in the file. */
   readonly name: string;
   /** The name in the file it was read from. */
@@ -115,7 +129,7 @@ export interface PlacedTensor {
   /** Short name of the scheme: 'q4_k', 'int4 g128 sym'. */
   label: string;
   /** Field key ('data', 'codes', 'scale', 'zero') -> output file, offset of row 0, bytes a row. `whole`: bytes of the whole tensor. */
-  fields: Record<string, { file: number; offset: number; rowBytes: number; whole?: number }>;
+  fields: Record<string, { file: number; offset: number; rowBytes: number; whole?: number; stripes?: Stripes }>;
   /** How the output is decoded again; handles are filled in by the run. */
   tile?: TileForm;
   bytes: number;

@@ -22,6 +22,28 @@ export interface RangeOptions {
   base?: Exclude<RangeName | ContainerRange, 'percentile' | 'mse'>;
 }
 
+/**
+ * GPTQ (Frantar et al., arXiv 2210.17323, section 3): columns are quantized one after another, and the error of each is spread over
+ * those that follow, so that the output of the layer changes least.
+ */
+export interface GptqRounding {
+  kind: 'gptq';
+  /** Share of the mean of diag(H) that is added to the diagonal (0.01). */
+  damp: number;
+  /** The order in which columns are quantized: as they are stored, or by descending diag(H). */
+  order: 'natural' | 'activation';
+  /**
+   * When a group gets its scale. dynamic: when its first column is reached, from the weights as the errors of finished blocks have
+   * left them; in activation order a group is then a run of that order, and readers need a g_idx. static: all before the first column.
+   */
+  groups: 'dynamic' | 'static';
+  /** Columns worked on between two updates of the rest (128). */
+  block: number;
+}
+
+/** Which code a weight gets; the nearest one where a scheme has no rounding. */
+export type Rounding = GptqRounding;
+
 /** An integer grid with its granularity, range and arithmetic. */
 export interface IntegerScheme {
   kind: 'integer';
@@ -43,6 +65,7 @@ export interface IntegerScheme {
    */
   emptyGroup?: 'one' | 'epsilon' | 'zero' | 'unit';
   arithmetic?: Partial<Arithmetic>;
+  rounding?: Rounding;
 }
 
 /** What the quantizer itself accepts: also the ranges of single containers, and a minimum instead of a zero. */
@@ -56,7 +79,7 @@ export type Scheme =
   /** Stays as it is in the source. */
   | { kind: 'keep' }
   /** A storage type: a float dtype or a ggml block type. */
-  | { kind: 'storage'; type: StorageType }
+  | { kind: 'storage'; type: StorageType; rounding?: Rounding }
   | IntegerScheme;
 
 /** Short name for tables: 'q4_k', 'int4 g128 asym', 'keep'. */
