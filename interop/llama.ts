@@ -1,4 +1,5 @@
 /** Models in the real llama.cpp: perplexity, logits, greedy generation, tokenization, on the CPU. */
+import { logSumExp } from './divergence.ts';
 import type { Pointer } from './koffi.ts';
 import { type Library, openLibrary } from './library.ts';
 
@@ -208,12 +209,4 @@ function argmax(row: Float32Array): number {
   let best = 0;
   for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
   return best;
-}
-
-function logSumExp(row: Float32Array): number {
-  let max = Number.NEGATIVE_INFINITY;
-  for (const x of row) if (x > max) max = x;
-  let sum = 0;
-  for (const x of row) sum += Math.exp(x - max);
-  return max + Math.log(sum);
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { generateWithClient } from './client.ts';
+import { divergence } from './divergence.ts';
 import { openLibrary } from './library.ts';
 import { LlamaModel } from './llama.ts';
 import { runProgram } from './program.ts';
@@ -10,6 +11,7 @@ import { quantizeFile } from './quantizer.ts';
 const usage = `node .build/interop/main.js COMMAND ...
   check [--only TYPE...] [--keep FOLDER]                       fewbits against llama.cpp; exit 1 on a difference
   ppl MODEL.gguf TEXT [--context 512] [--exact]                perplexity of a text file, as llama-perplexity
+  kl REFERENCE.gguf MODEL.gguf TEXT [--context 512] [--exact]  KL divergence over strided windows, as fewbits compare
   generate MODEL.gguf PROMPT [--tokens 40] [--exact]           greedy continuation
   tokenize MODEL.gguf TEXT                                     token ids of a text file
   logits MODEL.gguf PROMPT [--tokens 40] [--exact]             likeliest next token and its logit, for the first tokens
@@ -58,6 +60,16 @@ runProgram(async () => {
     // Loaded on demand: it brings in the project's own code, which the other commands do without.
     check: async () => (await import('./check.ts')).check({ threads, only: options.only, keep: options.keep }),
     ppl: () => withModel((model) => model.perplexity(textFile(), Number(options.context), context)),
+    kl: () => {
+      const [reference, model] = [argument(0, 'a reference'), argument(1, 'a model')].map((file) => new LlamaModel(file));
+      try {
+        const text = readFileSync(argument(2, 'a text file'), 'utf8');
+        return divergence(reference!, model!, text, Number(options.context), context);
+      } finally {
+        reference!.close();
+        model!.close();
+      }
+    },
     generate: () =>
       withModel((model) => {
         const { prompt, ...made } = model.generate(argument(1, 'a prompt'), tokens, context);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FileError, RecipeError } from '../errors.ts';
-import type { QuantizeOptions } from '../recipe/index.ts';
+import { presets, type QuantizeOptions } from '../recipe/index.ts';
 import type { Common } from './terminal.ts';
 
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -53,6 +53,15 @@ export function size(text: string): number {
   return Math.floor(Number(match[1]) * unit);
 }
 
+/** '0-3', or '2' for one layer. */
+export function layerRange(text: string): [from: number, to: number] {
+  const match = /^(\d+)(?:-(\d+))?$/.exec(text.trim());
+  const from = Number(match?.[1]);
+  const to = Number(match?.[2] ?? match?.[1]);
+  if (!match || to < from) throw new InvalidArgumentError('must be a range of layers such as 0-3.');
+  return [from, to];
+}
+
 export function collect(value: string, before: string[] = []): string[] {
   return [...before, value];
 }
@@ -73,7 +82,7 @@ export function threadsOf({ threads }: Common): number {
 export function withQuantization(command: Command): Command {
   return command
     .option('--recipe <file>', 'a recipe; options override it')
-    .option('--method <name>', 'rtn', undefined)
+    .option('--method <name>', `${Object.keys(presets).join(', ')}`)
     .option('--bits <b>', 'bits of an integer grid (4)', integer(1, 8))
     .option('--group <n>', 'consecutive inputs that share a scale; -1 = the whole row (128)', integer(-1))
     .option('--symmetric', 'no zero point')
@@ -84,7 +93,20 @@ export function withQuantization(command: Command): Command {
     .option('--pure', 'one tensor type for all matrices')
     .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
     .option('--print-recipe', 'print the recipe and stop')
-    .option('--stats <file>', "an importance matrix (llama.cpp's imatrix as .gguf)")
+    .option('--act-order', 'GPTQ: columns by descending activation, groups as runs of that order')
+    .option('--damp <x>', 'GPTQ: share of the mean diagonal that is added to the Hessian (0.01)', number(1e-6, 100))
+    .addOption(
+      new Option(
+        '--calibration <order>',
+        'where the inputs of a layer come from: the unquantized model, quantized layers, quantized linears (block)',
+      ).choices(['parallel', 'block', 'sequential']),
+    )
+    .option('--text <file>', 'calibration text (default: the built-in one)')
+    .option('--samples <n>', 'windows of the calibration text (128)', integer(1, 1_000_000))
+    .option('--seed <n>', 'windows at random places of the calibration text', integer(0))
+    .option('--chat-template', 'the calibration text is JSONL of messages, rendered by the chat template')
+    .option('--layers <from-to>', 'quantize only these layers: 0-1', layerRange)
+    .option('--stats <file>', "statistics of activations, or llama.cpp's imatrix (.safetensors, .gguf, .dat)")
     .option('--requantize', 'the source may be quantized already')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
     .addOption(new Option('--encoder <name>', 'how ggml blocks are searched').choices(['exact']));
@@ -106,11 +128,21 @@ export interface QuantizationFlags extends Common {
   requantize?: boolean;
   maxShardSize?: number;
   encoder?: string;
+  actOrder?: boolean;
+  damp?: number;
+  calibration?: string;
+  text?: string;
+  samples?: number;
+  context?: number;
+  seed?: number;
+  chatTemplate?: boolean;
+  layers?: [from: number, to: number];
 }
 
 export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
   if (flags.symmetric && flags.asymmetric) throw new RecipeError('--symmetric and --asymmetric exclude each other');
   const { recipe, method, bits, group, range, type, to, pure, keep, encoder } = flags;
+  const { actOrder, damp, calibration, samples, context, seed, chatTemplate, layers } = flags;
   const symmetric = flags.symmetric ? true : flags.asymmetric ? false : undefined;
   const given = {
     method,
@@ -123,6 +155,14 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     keep,
     encoder,
     symmetric,
+    actOrder,
+    damp,
+    calibration,
+    samples,
+    context,
+    seed,
+    chatTemplate,
+    layers,
     ...(recipe !== undefined && { recipe: readJson(recipe) }),
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as QuantizeOptions;

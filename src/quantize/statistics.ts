@@ -34,5 +34,7 @@ export interface StatisticsReader {
   shared(linear: string): string;
   /** @throws RecipeError naming the linear, the kind and the file when it is missing or has another width. */
   read(linear: string, kind: StatisticKind): Promise<Float32Array>;
+  /** Names what the statistics hold: a run that was begun with others is not continued. */
+  fingerprint(): Promise<string>;
   close(): Promise<void>;
 }

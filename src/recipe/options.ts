@@ -7,8 +7,8 @@ import { containers } from '../format/registry.ts';
 import type { ContainerName } from '../format/types.ts';
 import type { RangeName } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
-import { presetNamed } from './presets.ts';
-import { parseRecipe, type Recipe } from './schema.ts';
+import { type Preset, presetNamed } from './presets.ts';
+import { type Calibration, defaultCalibration, parseRecipe, type Recipe } from './schema.ts';
 
 export interface QuantizeOptions {
   /** A parsed recipe document. */
@@ -24,6 +24,17 @@ export interface QuantizeOptions {
   pure?: boolean;
   keep?: readonly string[];
   encoder?: string;
+  /** GPTQ: share of the mean diagonal that is added. */
+  damp?: number;
+  actOrder?: boolean;
+  calibration?: string;
+  /** Of the calibration text. */
+  samples?: number;
+  context?: number;
+  seed?: number;
+  chatTemplate?: boolean;
+  /** First and last layer that are quantized. */
+  layers?: readonly [from: number, to: number];
 }
 
 /**
@@ -37,31 +48,77 @@ export function recipeFromOptions(options: QuantizeOptions, subject: 'model' | '
   if (options.encoder !== undefined && options.encoder !== 'exact') {
     throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: options.encoder, next: 'choose exact' });
   }
-  const container = chooseContainer(options, base, output);
+  const preset = options.method === undefined ? undefined : presetNamed(options.method);
+  const container = chooseContainer(options, base, output, preset);
   recipe.container = container;
-  const asksIntegers = [options.method, options.bits, options.group, options.symmetric, options.range].some(
-    (o) => o !== undefined,
-  );
+  if (options.layers) recipe.layers = [...options.layers];
+  setRounding(recipe, options, preset);
+  setCalibration(recipe, options);
+  const grid = [options.bits, options.group, options.symmetric, options.range];
+  // A method that is a way of rounding goes with any type; the others are grids of their own.
+  const asksIntegers = [...grid, preset?.rounding ? undefined : preset].some((o) => o !== undefined);
   if (options.type !== undefined) {
     if (asksIntegers) {
       throw new RecipeError({
-        what: '--type names a complete type; --method, --bits, --group, --symmetric and --range describe another one',
+        what: '--type names a complete type; --bits, --group, --symmetric, --range and the method describe another one',
         where: '--type',
         value: options.type,
         next: 'give one or the other',
       });
     }
     setType(recipe, options.type, subject);
-  } else if (asksIntegers || (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)) {
+  } else if (
+    asksIntegers ||
+    preset ||
+    (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)
+  ) {
     setIntegers(recipe, options, container, subject);
   }
   return recipe;
 }
 
-function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string): ContainerName {
+function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, preset: Preset | undefined): ContainerName {
   const named = options.to ?? byExtension(output) ?? recipe.container;
   if (named !== undefined) return containerNamed(named);
-  return options.type !== undefined || recipe.fileType !== undefined ? 'gguf' : 'fewbits';
+  return options.type !== undefined || recipe.fileType !== undefined ? 'gguf' : (preset?.container ?? 'fewbits');
+}
+
+/** `--method` replaces what the recipe says of rounding; `--damp` and `--act-order` change it. */
+function setRounding(recipe: Recipe, { damp, actOrder }: QuantizeOptions, preset: Preset | undefined): void {
+  if (preset) {
+    delete recipe.rounding;
+    const rounding = preset.rounding?.({ ...(damp !== undefined && { damp }), ...(actOrder !== undefined && { actOrder }) });
+    if (rounding) recipe.rounding = rounding;
+  } else if (recipe.rounding) {
+    recipe.rounding = {
+      ...recipe.rounding,
+      ...(damp !== undefined && { damp }),
+      ...(actOrder && { order: 'activation', groups: 'dynamic' }),
+    };
+  }
+  if (!recipe.rounding && (damp !== undefined || actOrder)) {
+    throw new RecipeError({
+      what: `${damp === undefined ? '--act-order' : '--damp'} belongs to GPTQ, and nothing here is rounded by it`,
+      next: 'add --method gptq',
+    });
+  }
+}
+
+const calibrationOrders: readonly Calibration['order'][] = ['parallel', 'block', 'sequential'];
+
+function setCalibration(recipe: Recipe, options: QuantizeOptions): void {
+  const { calibration: order, samples, context, seed, chatTemplate } = options;
+  if (order !== undefined && !(calibrationOrders as readonly string[]).includes(order)) {
+    throw new RecipeError({
+      what: 'no such calibration order',
+      where: '--calibration',
+      value: order,
+      next: `choose one of ${calibrationOrders.join(', ')}`,
+    });
+  }
+  const given = { order, samples, context, seed, chatTemplate };
+  const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  if (Object.keys(said).length > 0) recipe.calibration = { ...defaultCalibration, ...recipe.calibration, ...said };
 }
 
 /** The container that an output's extension names. */

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { llamaSpec, randomTensor, syntheticBag, syntheticModel } from '../format/synthetic.fixture.ts';
 import type { PlacedTensor } from '../format/types.ts';
-import { type PlanOptions, plan, surveyTilesOf, tilesOf } from './plan.ts';
+import { type PlanOptions, plan } from './plan.ts';
 import { parseRecipe, type RecipeInput } from './schema.ts';
+import { surveyTilesOf, tilesOf } from './tiles.ts';
 
 const int4 = {
   kind: 'integer',

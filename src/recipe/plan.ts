@@ -6,26 +6,44 @@ import type { JsonObject } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
 import { fingerprint, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
-import type { ContainerName, Layout, Model, PlacedTensor } from '../format/types.ts';
+import type { ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
+import { linearName } from '../model/index.ts';
 import { schemeLabel } from '../quantize/scheme.ts';
-import { storage, storageBytes, storageKind } from '../tensor/storage.ts';
-import { elements } from '../tensor/tensor.ts';
+import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
+import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
-import { checkDecoder, parameters, type Resolved, resolveSchemes, seesAllValues } from './resolve.ts';
-import { parseRecipe, type Recipe, type RecipeInput } from './schema.ts';
+import { peakMemory } from './memory.ts';
+import { needsOf } from './needs.ts';
+import { type PlanNode, planNodes } from './nodes.ts';
+import { checkDecoder, parameters, type Resolved, resolveSchemes } from './resolve.ts';
+import { type Calibration, defaultCalibration, parseRecipe, type Recipe, type RecipeInput } from './schema.ts';
+import { cutLongRows } from './tiles.ts';
 
 export interface PlanOptions {
   /** Name of the output, without its folder. Its extension decides between a file and a folder. */
   output?: string;
   /** Importance matrix: canonical tensor name -> [cols] (llama.cpp's imatrix, mean square of the inputs). */
   importance?: ReadonlyMap<string, Float32Array>;
+  /** Of the inputs of linears, for what looks at activations: nothing is captured then. */
+  statistics?: StatisticsReader;
   maxShardSize?: number;
   /** Workers; the peak of memory depends on it, the bytes do not. */
   threads?: number;
   /** Context for the key/value cache figure; default the model's. */
   context?: number;
+  /** Tokens in a window of calibration text where the recipe does not say; default 2048 or the model's limit. */
+  calibrationContext?: number;
   /** The source may be quantized already: no warning. */
   requantize?: boolean;
+}
+
+/** How activations are collected. */
+export interface PlannedCalibration extends Calibration {
+  context: number;
+  /** Tokens in all, when the text is long enough. */
+  tokens: number;
+  /** Layers that activations pass through. */
+  layers: number;
 }
 
 export interface PlannedTensor {
@@ -45,6 +63,11 @@ export interface Plan {
   readonly output: { name: string; kind: 'file' | 'folder' };
   readonly layout: Layout;
   readonly importance: ReadonlyMap<string, Float32Array>;
+  readonly statistics?: StatisticsReader;
+  /** Present when the run needs a text. */
+  readonly calibration?: PlannedCalibration;
+  /** What is done, in an order that respects what waits for what. */
+  readonly nodes: readonly PlanNode[];
   readonly tensors: readonly PlannedTensor[];
   /** Size of the output's files, exact. */
   readonly bytes: number;
@@ -68,7 +91,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const name = parsed.container ?? 'fewbits';
   const container = containers[name];
   const importance = options.importance ?? new Map<string, Float32Array>();
-  const { schemes, warnings } = resolveSchemes(model, parsed, container, importance.size > 0);
+  const { schemes, warnings } = resolveSchemes(model, parsed, container, importance.size > 0 || parsed.rounding !== undefined);
   // A model is a folder where the container can be one: only there its configuration and tokenizer have a place.
   const extension = container.output === 'file' || !model.spec ? (container.extensions[0] ?? '') : '';
   if (importance.size > 0 && !schemes.some(({ scheme }) => scheme.kind === 'storage' && storageKind(scheme.type) === 'block')) {
@@ -79,7 +102,10 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const quantized = schemes.some(
     ({ scheme }) => scheme.kind === 'integer' || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
   );
-  const json = JSON.parse(JSON.stringify(parsed)) as JsonObject;
+  const calibration = plannedCalibration(model, parsed, schemes, options);
+  const json = JSON.parse(
+    JSON.stringify({ ...parsed, ...(calibration && { calibration: statedOf(calibration) }) }),
+  ) as JsonObject;
   const placed = await container.layout({
     model,
     schemes,
@@ -93,6 +119,13 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   });
   const layout: Layout = { ...placed, tensors: placed.tensors.map(cutLongRows) };
   layout.tensors.forEach(checkDecoder);
+  const { statistics } = options;
+  const nodes = planNodes({
+    model,
+    tensors: layout.tensors,
+    order: calibration?.order ?? 'parallel',
+    ...(statistics && { statistics }),
+  });
   const count = parameters(model);
   const data = layout.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const bytes = layout.files.reduce((sum, file) => sum + file.size, 0);
@@ -103,17 +136,69 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     output,
     layout,
     importance,
+    ...(statistics && { statistics }),
+    ...(calibration && { calibration }),
+    nodes,
     tensors: layout.tensors.map((t) => ({ name: t.name, source: t.source, scheme: t.label, bytes: t.bytes, shape: t.shape })),
     bytes,
     parameters: count,
     bitsPerWeight: count ? (8 * data) / count : 0,
-    peakMemory: peakMemory(layout, options.threads ?? 1),
+    peakMemory: peakMemory({ model, layout, nodes, threads: options.threads ?? 1, ...(calibration && { calibration }) }),
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, model),
     convention: container.convention,
     warnings: [...model.warnings, ...warnings, ...(options.requantize ? [] : roundedTwice(schemes)), ...layout.warnings],
     key: await runKey(source, json, layout, importance),
   };
+}
+
+/**
+ * @returns undefined where nothing looks at activations, or where a file holds what is needed.
+ * @throws RecipeError where statistics are needed that neither the model nor the file can give
+ */
+function plannedCalibration(
+  model: Model,
+  recipe: Recipe,
+  schemes: Resolved['schemes'],
+  { statistics, calibrationContext }: PlanOptions,
+): PlannedCalibration | undefined {
+  const needing = schemes.filter(({ scheme }) => needsOf(scheme).length > 0);
+  const [first] = needing;
+  if (!first) return undefined;
+  if (statistics) {
+    for (const { tensor, scheme } of needing) checkStatistics(statistics, tensor, needsOf(scheme));
+    return undefined;
+  }
+  const { spec } = model;
+  if (!spec) {
+    throw new RecipeError({
+      what: `${needsOf(first.scheme).join(' and ')} of the inputs can only be collected from a model that can be run`,
+      where: first.tensor.name,
+      next: 'give a statistics file with --stats, or use --method rtn',
+    });
+  }
+  const stated = recipe.calibration ?? defaultCalibration;
+  const context = stated.context ?? calibrationContext ?? Math.min(2048, spec.context);
+  const layers = needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
+  return { ...stated, context, tokens: stated.samples * context, layers };
+}
+
+/** What of it is the recipe's. */
+function statedOf({ tokens: _, layers: __, ...stated }: PlannedCalibration): Calibration {
+  return stated;
+}
+
+function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightTensor, kinds: readonly StatisticKind[]): void {
+  const linear = linearName(name);
+  for (const kind of kinds) {
+    if (statistics.has(linear, kind)) continue;
+    throw new RecipeError({
+      what: `the statistics hold no ${kind} of this linear's input`,
+      where: `${statistics.name}: ${linear}`,
+      value: `${stored.rows} x ${stored.cols}`,
+      next: 'make them with fewbits calibrate, or keep the tensor with --keep',
+    });
+  }
 }
 
 /** Quantizing what is quantized adds the errors of both. */
@@ -161,82 +246,6 @@ async function runKey(
   );
   const places = layout.tensors.map((t) => [t.name, schemeLabel(t.scheme), t.fields]);
   return sha256(JSON.stringify([VERSION, source, recipe, layout.files.map((f) => [f.name, f.size]), places, weights]));
-}
-
-/** Bytes of source that one tile reads: large enough for the disk, small enough that many workers stay within bounds. */
-const TILE_BYTES = 4 * 2 ** 20;
-/** Integer grids are encoded in JavaScript, with several arrays of a tile's values alive at once. */
-const INTEGER_TILE_BYTES = 2 ** 19;
-
-/** Rows of more values than this are cut where nothing depends on the row: a vector of a gigabyte has only one. */
-const LONG_ROW = 2 ** 20;
-
-/** Float tensors with long rows, seen as one column of values, so that tiles of them are small. */
-function cutLongRows(tensor: PlacedTensor): PlacedTensor {
-  const { from, scheme, fields } = tensor;
-  if (from.form !== 'storage' || scheme.kind !== 'storage' || from.order || from.cols <= LONG_ROW) return tensor;
-  if (storageKind(from.type) === 'block' || storageKind(scheme.type) === 'block') return tensor;
-  const data = { ...from.data, rowBytes: storageBytes(from.type, 1) };
-  return {
-    ...tensor,
-    from: { ...from, rows: from.rows * from.cols, cols: 1, data },
-    fields: { data: { ...fields['data']!, rowBytes: storageBytes(scheme.type, 1) } },
-  };
-}
-
-/** The row ranges in which a tensor is worked. They depend on the plan alone, so that sums over tiles do not depend on threads. */
-export function tilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
-  const { rows } = tensor.from;
-  const rowBytes = Math.max(sourceRowBytes(tensor), tensor.bytes / Math.max(1, rows));
-  const tileBytes = tensor.scheme.kind === 'integer' ? INTEGER_TILE_BYTES : TILE_BYTES;
-  const wanted = Math.max(1, Math.floor(tileBytes / Math.max(1, rowBytes)));
-  const step = Math.max(tensor.rowMultiple, Math.floor(wanted / tensor.rowMultiple) * tensor.rowMultiple);
-  const tiles: (readonly [number, number])[] = [];
-  for (let from = 0; from < rows; from += step) tiles.push([from, Math.min(rows, from + step)]);
-  return tiles;
-}
-
-/**
- * The row ranges whose limits a scale for the whole tensor is made of. Smallest and largest values can be merged over tiles; a
- * percentile or a search needs all values at once (`resolveSchemes` refuses tensors that are too large for it).
- */
-export function surveyTilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
-  const { scheme, from } = tensor;
-  return scheme.kind === 'integer' && seesAllValues(scheme) ? [[0, from.rows]] : tilesOf(tensor);
-}
-
-function sourceRowBytes({ from }: PlacedTensor): number {
-  switch (from.form) {
-    case 'storage':
-      return from.data.rowBytes;
-    case 'values':
-      return from.cols * 4;
-    case 'tile':
-      return from.cols * 4;
-  }
-}
-
-/**
- * Measured: Node itself with the library; a worker's own isolate and kernels; and what an isolate lets pile up outside of its heap
- * before it collects (V8 allows 64 MB), which integer grids do, because they are encoded in JavaScript arrays.
- */
-const BASE_MEMORY = 160e6;
-const WORKER_MEMORY = 30e6;
-const WORKER_GARBAGE = 80e6;
-
-function peakMemory(layout: Layout, threads: number): number {
-  let tile = 0;
-  for (const tensor of layout.tensors) {
-    const [first] = tilesOf(tensor);
-    if (!first) continue;
-    const share = (first[1] - first[0]) / tensor.from.rows;
-    const integers = tensor.scheme.kind === 'integer' ? 3 * 4 * elements(tensor.shape) * share : 0;
-    const survey = tensor.scheme.kind === 'integer' && seesAllValues(tensor.scheme) ? 3 * 4 * elements(tensor.shape) : 0;
-    tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + integers);
-  }
-  const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
-  const garbage = layout.tensors.some((tensor) => tensor.scheme.kind === 'integer') ? WORKER_GARBAGE : 0;
-  return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + garbage + tile));
 }
 
 function kvCache(model: Model, context?: number): { kvCache?: { context: number; bytes: number } } {

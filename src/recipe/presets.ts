@@ -2,7 +2,9 @@
  * Methods by name. A method is a recipe fragment: this table is the only place where method names exist.
  */
 import { RecipeError } from '../errors.ts';
-import type { IntegerScheme } from '../quantize/scheme.ts';
+import type { ContainerName } from '../format/types.ts';
+import type { IntegerScheme, Rounding } from '../quantize/scheme.ts';
+import { defaultRounding } from './schema.ts';
 
 export interface PresetOptions {
   bits: number;
@@ -10,26 +12,43 @@ export interface PresetOptions {
   group: number;
   symmetric: boolean;
   range: IntegerScheme['range'];
+  /** Of GPTQ: columns by descending activation, groups as runs of that order (a g_idx in the output). */
+  actOrder?: boolean;
+  damp?: number;
 }
 
 export interface Preset {
   /** One line for help and tables. */
   readonly description: string;
   readonly source: string;
+  /** The container that people expect its output in. */
+  readonly container: ContainerName;
   scheme(options: PresetOptions): IntegerScheme;
+  /** Which code a weight gets, whatever the grid: also for the types of GGUF. */
+  rounding?(options: Pick<PresetOptions, 'actOrder' | 'damp'>): Rounding;
+}
+
+function integers({ bits, group, symmetric, range }: PresetOptions): IntegerScheme {
+  const granularity = group === -1 ? 'channel' : { group };
+  return { kind: 'integer', bits, symmetric, granularity, range, scaleType: 'f16' };
 }
 
 export const presets: Readonly<Record<string, Preset>> = {
   rtn: {
     description: 'round to nearest: no data, one pass over the weights',
     source: 'Nagel et al., A White Paper on Neural Network Quantization, arXiv 2106.08295, section 2',
-    scheme: ({ bits, group, symmetric, range }) => ({
-      kind: 'integer',
-      bits,
-      symmetric,
-      granularity: group === -1 ? 'channel' : { group },
-      range,
-      scaleType: 'f16',
+    container: 'fewbits',
+    scheme: integers,
+  },
+  gptq: {
+    description: 'round column by column and spread each error over the columns that follow, by the Hessian of the inputs',
+    source: 'Frantar et al., GPTQ, arXiv 2210.17323, section 3',
+    container: 'fewbits',
+    scheme: integers,
+    rounding: ({ actOrder, damp }) => ({
+      ...defaultRounding,
+      ...(actOrder && { groups: 'dynamic' }),
+      ...(damp !== undefined && { damp }),
     }),
   },
 };

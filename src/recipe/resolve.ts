@@ -13,6 +13,7 @@ import { storageKind } from '../tensor/storage.ts';
 import { asMatrix, elements } from '../tensor/tensor.ts';
 import { ggufFacts } from './gguf-facts.ts';
 import { globMatch } from './glob.ts';
+import { hasInput, takesRounding } from './needs.ts';
 import type { Recipe, Rule } from './schema.ts';
 
 export interface Resolved {
@@ -39,7 +40,8 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
       keepUsed.add(pattern);
       scheme = { kind: 'keep' };
     }
-    return { tensor, scheme };
+    if (recipe.layers && !inLayers(tensor, recipe.layers)) scheme = { kind: 'keep' };
+    return { tensor, scheme: numbers ? withRounding(scheme, recipe, model, tensor) : scheme };
   });
   for (const rule of recipe.rules) {
     if (!used.has(rule))
@@ -52,6 +54,20 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
   checkGroups(chosen);
   const schemes = chosen.map(({ tensor, scheme }) => ({ tensor, scheme: fitRows(tensor, scheme, container, warnings) }));
   return { schemes, warnings };
+}
+
+function inLayers({ layer }: WeightTensor, [first, last]: readonly [number, number]): boolean {
+  return layer !== undefined && layer >= first && layer <= last;
+}
+
+/** Without an architecture only a statistics file can say what a matrix is multiplied with: the plan checks that it does. */
+function withRounding(scheme: Scheme, recipe: Recipe, model: Model, tensor: WeightTensor): Scheme {
+  if (scheme.kind === 'keep' || !takesRounding(scheme)) return scheme;
+  if (model.spec && !hasInput(model, tensor)) {
+    const { rounding: _, ...nearest } = scheme;
+    return nearest as Scheme;
+  }
+  return recipe.rounding && !scheme.rounding ? { ...scheme, rounding: recipe.rounding } : scheme;
 }
 
 function unmatched(what: string, model: Model): RecipeError {
@@ -133,7 +149,7 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
   if (scheme.kind === 'storage' && !fits(scheme.type, cols)) {
     const type = fittingType(scheme.type, cols);
     warnings.push(`${tensor.name}: ${scheme.type} -> ${type}: rows of ${cols} values do not fit ${scheme.type}'s blocks`);
-    return { kind: 'storage', type };
+    return { ...scheme, type };
   }
   if (scheme.kind === 'integer') checkSurvey(tensor, scheme);
   checkEncoder(tensor, scheme);

@@ -15,6 +15,37 @@ const granularity = z
   .union([z.literal('tensor'), z.literal('channel'), z.strictObject({ group: z.int().min(1).max(1_048_576) })])
   .describe('Who shares a scale: the tensor, an output row, or a group of consecutive inputs of one output row.');
 
+const rounding = z
+  .strictObject({
+    kind: z.literal('gptq'),
+    damp: z.number().gt(0).max(100).default(0.01).describe('Share of the mean of diag(H) that is added to the diagonal.'),
+    order: z
+      .enum(['natural', 'activation'])
+      .default('activation')
+      .describe('Columns as they are stored, or by descending diag(H).'),
+    groups: z
+      .enum(['dynamic', 'static'])
+      .default('static')
+      .describe('Scales are found when the first column of a group is reached, or all before the first column.'),
+    block: z.int().min(1).max(4096).default(128).describe('Columns worked on between two updates of the rest.'),
+  })
+  .describe('GPTQ: the error of each column is spread over those that follow. It needs statistics of the inputs.');
+
+const calibration = z
+  .strictObject({
+    order: z
+      .enum(['parallel', 'block', 'sequential'])
+      .default('block')
+      .describe(
+        'Inputs of a layer come from the unquantized model; from quantized layers before it; also from quantized linears before it in the layer.',
+      ),
+    samples: z.int().min(1).max(1_000_000).default(128).describe('Windows of text.'),
+    context: z.int().min(2).optional().describe("Tokens in a window; default 2048 or the model's limit."),
+    seed: z.int().min(0).optional().describe('Windows at random places; default: the first ones.'),
+    chatTemplate: z.boolean().default(false).describe('The text is JSONL of messages, rendered by the chat template.'),
+  })
+  .describe('How activations are collected, where something needs them.');
+
 const integerScheme = z
   .strictObject({
     kind: z.literal('integer'),
@@ -24,12 +55,15 @@ const integerScheme = z
     range: z.enum(['absmax-narrow', 'absmax-full', 'absmax-half', 'minmax', 'percentile', 'mse']),
     scaleType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     zero: z.enum(['integer', 'float']).optional(),
+    rounding: rounding.optional(),
   })
   .describe('An integer grid. absmax-* ranges are symmetric, minmax is asymmetric, percentile and mse are either.');
 
 export const scheme = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('keep') }).describe('Stays as it is in the source.'),
-  z.strictObject({ kind: z.literal('storage'), type: storageType }).describe('A float dtype or a ggml block type.'),
+  z
+    .strictObject({ kind: z.literal('storage'), type: storageType, rounding: rounding.optional() })
+    .describe('A float dtype or a ggml block type.'),
   integerScheme,
 ]);
 
@@ -66,6 +100,14 @@ const recipeSchema = z
     scheme: scheme
       .optional()
       .describe('What every linear layer becomes when no rule says otherwise. In a bag of tensors: every matrix.'),
+    rounding: rounding
+      .optional()
+      .describe('Which code a weight gets, in every quantized matrix whose scheme does not say; default: the nearest one.'),
+    calibration: calibration.optional(),
+    layers: z
+      .tuple([z.int().min(0), z.int().min(0)])
+      .optional()
+      .describe('Only these layers are quantized, first and last included; everything else stays as it is.'),
     rules: z.array(rule).max(10_000).default([]).describe('The last rule that matches a tensor decides.'),
     keep: z
       .array(glob)
@@ -81,6 +123,10 @@ const recipeSchema = z
 export type Recipe = z.output<typeof recipeSchema>;
 export type RecipeInput = z.input<typeof recipeSchema>;
 export type Rule = z.output<typeof rule>;
+export type Calibration = z.output<typeof calibration>;
+
+export const defaultCalibration: Calibration = calibration.parse({});
+export const defaultRounding = rounding.parse({ kind: 'gptq' });
 
 /** @throws RecipeError naming the path of the first thing that is wrong. */
 export function parseRecipe(value: unknown, where = 'recipe'): Recipe {

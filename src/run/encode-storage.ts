@@ -24,8 +24,9 @@ export function encodeStorage(
   const out = kernels.alloc(rows.count * rowBytes);
   const step = runRows(cols);
   const scratch = kernels.alloc(step * cols * 4);
-  const weights = task.importance ? kernels.alloc(cols * 4) : 0;
-  if (task.importance) kernels.f32(weights, cols).set(task.importance);
+  const importance = task.inputs?.meansquare;
+  const weights = importance ? kernels.alloc(cols * 4) : 0;
+  if (importance) kernels.f32(weights, cols).set(importance);
   const copies = rows.raw?.type === type;
   for (let first = 0; first < rows.count; first += step) {
     const n = Math.min(step, rows.count - first);

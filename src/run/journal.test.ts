@@ -28,10 +28,10 @@ describe('the journal', () => {
   test('remembers finished tiles for the same run', async () => {
     const store = new MemoryStore();
     const first = await openJournal(store, folder, 'key', false);
-    expect(first.done).toEqual([]);
+    expect(first.tiles).toEqual([]);
     await first.add([0, 0, errors]);
     await first.add([0, 2, null]);
-    expect((await openJournal(store, folder, 'key', false)).done).toEqual([
+    expect((await openJournal(store, folder, 'key', false)).tiles).toEqual([
       [0, 0, errors],
       [0, 2, null],
     ]);
@@ -42,9 +42,9 @@ describe('the journal', () => {
     await (await openJournal(store, folder, 'key', false)).add([0, 0, null]);
     await append(store, '[0,2,{"from":2,"ro');
     const again = await openJournal(store, folder, 'key', false);
-    expect(again.done).toEqual([[0, 0, null]]);
+    expect(again.tiles).toEqual([[0, 0, null]]);
     await again.add([0, 2, null]);
-    expect((await openJournal(store, folder, 'key', false)).done).toEqual([
+    expect((await openJournal(store, folder, 'key', false)).tiles).toEqual([
       [0, 0, null],
       [0, 2, null],
     ]);
@@ -54,7 +54,7 @@ describe('the journal', () => {
     const store = new MemoryStore();
     await openJournal(store, folder, 'key', false);
     await append(store, 'null\n[1,2]\n["0",0,null]\n{"run":"key"}\n[1,0.5,null]\n');
-    expect((await openJournal(store, folder, 'key', false)).done).toEqual([]);
+    expect((await openJournal(store, folder, 'key', false)).tiles).toEqual([]);
   });
 
   test('of another run it is refused, and thrown away on demand with all that lies beside it', async () => {
@@ -63,7 +63,7 @@ describe('the journal', () => {
     await (await store.create(`${folder}/files/model-00002-of-00002.safetensors`, 4)).flush();
     await expect(openJournal(store, folder, 'two', false)).rejects.toThrow(RecipeError);
     await expect(openJournal(store, folder, 'two', false)).rejects.toThrow(/memory\/out.unfinished: .*--restart/);
-    expect((await openJournal(store, folder, 'two', true)).done).toEqual([]);
+    expect((await openJournal(store, folder, 'two', true)).tiles).toEqual([]);
     expect(await store.list()).toEqual([name]);
     expect(await text(store)).toBe('{"run":"two"}\n');
   });
@@ -71,7 +71,7 @@ describe('the journal', () => {
   test('whose head is cut holds nothing', async () => {
     const store = new MemoryStore();
     await append(store, '{"ru');
-    expect((await openJournal(store, folder, 'key', false)).done).toEqual([]);
+    expect((await openJournal(store, folder, 'key', false)).tiles).toEqual([]);
     expect(await text(store)).toBe('{"run":"key"}\n');
   });
 });

@@ -5,15 +5,18 @@
 import { RecipeError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import type { Store } from '../io/types.ts';
+import type { SolveRecord } from './calibration/steps.ts';
 import { textOf } from './text.ts';
 
 /** [tensor, first row, errors of the tile or null]. */
-export type JournalEntry = [tensor: number, from: number, errors: TileErrors | null];
+export type TileEntry = [tensor: number, from: number, errors: TileErrors | null];
 
+/** What an earlier run finished. */
 export interface Journal {
-  /** What an earlier run finished. */
-  readonly done: readonly JournalEntry[];
-  add(entry: JournalEntry): Promise<void>;
+  readonly tiles: readonly TileEntry[];
+  /** How the inputs of linears were solved: a tensor that is taken over is not solved again. */
+  readonly solves: readonly SolveRecord[];
+  add(entry: TileEntry | SolveRecord): Promise<void>;
 }
 
 /**
@@ -25,12 +28,12 @@ export async function openJournal(store: Store, folder: string, key: string, res
   const name = `${folder}/journal.jsonl`;
   const lines = (await textOf(store, name)).split('\n').filter(Boolean);
   const head = lines.length ? parse<{ run?: string }>(lines[0]!) : undefined;
-  const add = (entry: JournalEntry) => store.append(name, encode(entry));
+  const add = (entry: TileEntry | SolveRecord) => store.append(name, encode(entry));
   if (head?.run === key && !restart) {
-    const done = lines.slice(1).map((line) => parse<JournalEntry>(line));
+    const entries = lines.slice(1).map((line) => parse<unknown>(line));
     // A cut last line must not run into the next entry.
     await store.append(name, new TextEncoder().encode('\n'));
-    return { done: done.filter(isEntry), add };
+    return { tiles: entries.filter(isTile), solves: entries.filter(isSolve), add };
   }
   if (head && !restart) {
     throw new RecipeError({
@@ -42,11 +45,15 @@ export async function openJournal(store: Store, folder: string, key: string, res
   // Files of another layout would be published with the new ones.
   for (const old of ['files', 'replaced', 'publishing', 'journal.jsonl']) await store.remove(`${folder}/${old}`);
   await store.append(name, encode({ run: key }));
-  return { done: [], add };
+  return { tiles: [], solves: [], add };
 }
 
-function isEntry(value: unknown): value is JournalEntry {
+function isTile(value: unknown): value is TileEntry {
   return Array.isArray(value) && value.length === 3 && Number.isInteger(value[0]) && Number.isInteger(value[1]);
+}
+
+function isSolve(value: unknown): value is SolveRecord {
+  return typeof value === 'object' && value !== null && Array.isArray((value as SolveRecord).linears);
 }
 
 function encode(value: unknown): Uint8Array {

@@ -8,7 +8,7 @@ export interface ProgressEvent {
   /** Values finished and in all. */
   values: number;
   valueCount: number;
-  /** The tensor that was worked on last. */
+  /** The tensor that was worked on last, or what else is being done. */
   name: string;
   /** Bytes of f32 a second: values a second times four. */
   /** Absent in the first moment, when they would mislead. */
@@ -41,17 +41,27 @@ export class Progress {
     this.#values += (to - from) * tensor.from.cols;
     this.#left[index]! -= to - from;
     if (this.#left[index] === 0) this.#finished++;
+    this.#tell(tensor.source);
+  }
+
+  /** Work that is not the writing of values. */
+  say(what: string): void {
+    this.#tell(what);
+  }
+
+  #tell(name: string): void {
     const seconds = (performance.now() - this.#started) / 1000;
     this.#notify?.({
       tensors: this.#finished,
       tensorCount: this.#tensors.length,
       values: this.#values,
       valueCount: this.#valueCount,
-      name: tensor.source,
-      ...(seconds > SETTLED_SECONDS && {
-        bytesPerSecond: (4 * this.#values) / seconds,
-        secondsLeft: (seconds * (this.#valueCount - this.#values)) / Math.max(1, this.#values),
-      }),
+      name,
+      ...(seconds > SETTLED_SECONDS &&
+        this.#values > 0 && {
+          bytesPerSecond: (4 * this.#values) / seconds,
+          secondsLeft: (seconds * (this.#valueCount - this.#values)) / Math.max(1, this.#values),
+        }),
     });
   }
 }

@@ -1,5 +1,6 @@
 import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
 import type { Plan } from '../recipe/plan.ts';
+import type { CalibrationFacts, SolveRecord } from './calibration/steps.ts';
 
 /** The errors are there when the output was read back; sqnr is null in JSON where nothing is lost. */
 export interface TensorReport extends Partial<TensorError> {
@@ -26,10 +27,14 @@ export interface Report {
   warnings: readonly string[];
   runtimes: readonly string[];
   recipe: unknown;
+  /** The text that activations were collected on. */
+  calibration?: CalibrationFacts['calibration'];
+  /** How the Hessian of each input was solved. */
+  solves?: CalibrationFacts['solves'];
   tensors: TensorReport[];
 }
 
-export interface RunFacts {
+export interface RunFacts extends CalibrationFacts {
   output: string;
   seconds: number;
   peakMemory: number;
@@ -46,7 +51,7 @@ export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report 
     bytes: plan.bytes,
     bitsPerWeight: plan.bitsPerWeight,
     parameters: plan.parameters,
-    warnings: plan.warnings,
+    warnings: [...plan.warnings, ...fallbacks(facts.solves ?? [])],
     runtimes: plan.runtimes,
     recipe: plan.recipe,
     tensors: plan.tensors.map(({ name, source, scheme, bytes }, i) => ({
@@ -57,4 +62,11 @@ export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report 
       bytes,
     })),
   };
+}
+
+/** What had to be rounded to nearest although feedback was asked for. */
+function fallbacks(solves: readonly SolveRecord[]): string[] {
+  return solves.flatMap(({ linears, fallback }) =>
+    fallback === undefined ? [] : linears.map((linear) => `${linear}.weight: rounded to nearest: ${fallback}`),
+  );
 }

@@ -10,20 +10,19 @@
 
 import { peakMemory } from '#run/spawn';
 import { LimitError } from '../errors.ts';
-import type { TileErrors } from '../evaluate/tensor-report.ts';
 import { contentSample, sha256 } from '../format/fingerprint.ts';
-import type { PlacedTensor } from '../format/types.ts';
 import type { ByteSink, Store } from '../io/types.ts';
-import { type Plan, tilesOf } from '../recipe/plan.ts';
+import type { PlanNode } from '../recipe/nodes.ts';
+import type { Plan } from '../recipe/plan.ts';
+import { CalibratedSteps, type CalibrationWindows } from './calibration/steps.ts';
 import { checkOutput } from './check-output.ts';
 import { type Journal, openJournal } from './journal.ts';
 import { takeLock } from './lock.ts';
 import { Progress, type ProgressEvent } from './progress.ts';
 import { placeOf, publish, type RunPlace, refuseExisting, takeBack } from './publish.ts';
 import { buildReport, type Report } from './report.ts';
-import { surveyTensors } from './survey.ts';
-import type { TileField, TileResult, TileTask } from './tile.ts';
-import { tileSource } from './tile-source.ts';
+import { surveyTensor } from './survey.ts';
+import { TensorWriter } from './tensor-writer.ts';
 import { type TileWorkers, tileWorkers } from './workers.ts';
 
 export interface RunOptions {
@@ -35,6 +34,8 @@ export interface RunOptions {
   force?: boolean;
   /** Throw an unfinished output away instead of continuing it. */
   restart?: boolean;
+  /** Where the plan collects activations. */
+  calibration?: CalibrationWindows;
   signal?: AbortSignal;
   onProgress?: (event: ProgressEvent) => void;
 }
@@ -46,7 +47,13 @@ export interface RunOptions {
  */
 export async function run(plan: Plan, store: Store, options: RunOptions = {}): Promise<Report> {
   // Headers do not tell two models of the same shapes apart, and tiles of one must never be continued with those of another.
-  const place = placeOf(plan, store, await sha256(plan.key + (await contentSample(plan.model.checkpoint))));
+  const { calibration } = options;
+  const seen = [
+    await contentSample(plan.model.checkpoint),
+    ...(calibration ? [await sha256(new Uint8Array(calibration.ids.slice().buffer))] : []),
+    ...(plan.statistics ? [await plan.statistics.fingerprint()] : []),
+  ];
+  const place = placeOf(plan, store, await sha256(plan.key + seen.join('')));
   const { folder } = place;
   const begun = (await store.stat(folder)) !== undefined;
   if (!begun) await refuseExisting(place, options.force ?? false);
@@ -74,31 +81,28 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
   const { plan, store, files } = place;
   const { layout } = plan;
   const verify = options.verify ?? 'full';
+  const { signal } = options;
   const sinks: ByteSink[] = [];
   const workers = await tileWorkers(options.threads ?? 1);
+  const progress = new Progress(layout.tensors, options.onProgress);
+  const writer = new TensorWriter({ plan, sinks, workers, journal, verify, progress });
+  const calibrated = new CalibratedSteps({
+    place,
+    workers,
+    journal,
+    writer,
+    progress,
+    ...(options.calibration && { calibration: options.calibration }),
+    ...(signal && { signal }),
+  });
   try {
     for (const file of layout.files) sinks.push(await createFile(store, `${files}/${file.name}`, file));
-    const surveys = await surveyTensors(layout.tensors, workers, options.signal);
-    const progress = new Progress(layout.tensors, options.onProgress);
-    const errors: TileErrors[][] = layout.tensors.map(() => []);
-    let resumed = 0;
-    const known = new Map(journal.done.map(([tensor, from, entry]) => [`${tensor}:${from}`, entry]));
-    const one = async (index: number, rows: readonly [number, number]) => {
-      const tensor = layout.tensors[index]!;
-      const task = taskOf(plan, tensor, sinks, rows, surveys.get(index));
-      const before = known.get(`${index}:${rows[0]}`);
-      let result: TileResult | undefined;
-      if (before !== undefined) result = await recheck(task, before, verify, workers);
-      if (result) resumed++;
-      else {
-        result = await workers.tile({ ...task, steps: verify === 'none' ? 'write' : 'both' });
-        for (const { key, offset, bytes } of result.pieces ?? []) await sinks[tensor.fields[key]!.file]!.write(bytes, offset);
-        await journal.add([index, rows[0], result.errors ?? null]);
-      }
-      if (result.errors) errors[index]!.push(result.errors);
-      progress.add(index, rows);
-    };
-    await inOrder(jobs(layout.tensors, one), workers.size * 2, options.signal);
+    for (const step of steps(plan.nodes)) {
+      signal?.throwIfAborted();
+      if (step.kind === 'survey') writer.surveys.set(step.tensor, await surveyTensor(layout.tensors[step.tensor]!, workers));
+      else if (step.kind === 'writes') await writer.write(step.tensors, signal);
+      else await calibrated.perform(step);
+    }
     for (const sink of sinks) await sink.flush();
     if (verify !== 'none') await checkOutput(plan, store, files);
     const report = buildReport(plan, {
@@ -106,15 +110,32 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       seconds: (performance.now() - started) / 1000,
       peakMemory: peakMemory(),
       verified: verify !== 'none',
-      resumed,
-      errors,
+      resumed: writer.resumed,
+      errors: writer.errors,
+      ...calibrated.facts(),
     });
+    await calibrated.close();
     await closeAll(sinks, workers);
     await publish(place, report);
     return report;
   } finally {
+    await calibrated.close();
     await closeAll(sinks, workers);
   }
+}
+
+type Step = Exclude<PlanNode, { kind: 'write' }> | { kind: 'writes'; tensors: number[] };
+
+/** Writes that follow each other go to the workers together. */
+function steps(nodes: readonly PlanNode[]): Step[] {
+  const found: Step[] = [];
+  for (const node of nodes) {
+    const last = found.at(-1);
+    if (node.kind !== 'write') found.push(node);
+    else if (last?.kind === 'writes') last.tensors.push(node.tensor);
+    else found.push({ kind: 'writes', tensors: [node.tensor] });
+  }
+  return found;
 }
 
 /** Files that are open cannot be renamed or removed everywhere: nobody holds one when the output gets its name. */
@@ -152,68 +173,4 @@ async function createFile(store: Store, name: string, file: Plan['layout']['file
     }
   }
   return sink;
-}
-
-function taskOf(
-  plan: Plan,
-  tensor: PlacedTensor,
-  sinks: readonly ByteSink[],
-  rows: readonly [number, number],
-  survey: readonly [number, number] | undefined,
-): TileTask {
-  const fields: Record<string, TileField> = {};
-  for (const [key, { file, ...place }] of Object.entries(tensor.fields)) fields[key] = { handle: sinks[file]!.handle, ...place };
-  const importance = plan.importance.get(tensor.source);
-  return {
-    name: tensor.source,
-    container: plan.container,
-    from: tileSource(tensor.from, rows),
-    scheme: tensor.scheme,
-    ...(tensor.tile && { tile: tensor.tile }),
-    fields,
-    rows,
-    ...(importance && tensor.scheme.kind === 'storage' && { importance }),
-    ...(survey && { survey }),
-    steps: 'both',
-  };
-}
-
-/**
- * A tile that an earlier run finished: its bytes are read back and must give the errors of the journal; else it is done again.
- */
-async function recheck(
-  task: TileTask,
-  before: TileErrors | null,
-  verify: 'full' | 'none',
-  workers: TileWorkers,
-): Promise<TileResult | undefined> {
-  if (verify === 'none') return {};
-  const { errors } = await workers.tile({ ...task, steps: 'check' });
-  const same = JSON.stringify(errors ?? null) === JSON.stringify(before);
-  return same && errors ? { errors } : undefined;
-}
-
-function* jobs<T>(
-  tensors: readonly PlacedTensor[],
-  one: (index: number, rows: readonly [number, number]) => T,
-): Generator<() => T> {
-  for (const [index, tensor] of tensors.entries()) for (const rows of tilesOf(tensor)) yield () => one(index, rows);
-}
-
-/** Runs jobs in order, at most `width` at a time; the first failure stops the rest and waits for those under way. */
-async function inOrder(work: Iterable<() => Promise<void>>, width: number, signal?: AbortSignal): Promise<void> {
-  const running = new Set<Promise<void>>();
-  let failure: { error: unknown } | undefined;
-  for (const job of work) {
-    if (failure || signal?.aborted) break;
-    const started = job().catch((error: unknown) => {
-      failure ??= { error };
-    });
-    running.add(started);
-    started.finally(() => running.delete(started));
-    if (running.size >= width) await Promise.race(running);
-  }
-  await Promise.all(running);
-  if (failure) throw failure.error;
-  signal?.throwIfAborted();
 }

@@ -15,6 +15,7 @@ import type { ContainerName, Field, StoredTensor, TileForm } from '../format/typ
 import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
+import type { Factor } from '../quantize/rounding/factor.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import { compareRows } from './compare-rows.ts';
@@ -35,12 +36,19 @@ export interface TileTask {
   tile?: TileForm;
   fields: Record<string, TileField>;
   rows: readonly [from: number, to: number];
-  /** One row of the importance matrix, [cols]. */
-  importance?: Float32Array;
+  inputs?: TileInputs;
   /** Smallest and largest value of the whole tensor, where the scheme shares one scale. */
   survey?: readonly [min: number, max: number];
   /** write: encode and write; check: read back and compare only; both: one after the other. */
   steps: 'write' | 'check' | 'both';
+}
+
+/** What is known of the input of the matrix. */
+export interface TileInputs {
+  /** Of each column, [cols]: the importance matrix of the block types. */
+  meansquare?: Float32Array;
+  /** For error feedback. */
+  factor?: Factor;
 }
 
 export interface TileResult {

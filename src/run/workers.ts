@@ -8,6 +8,8 @@ export interface TileWorkers {
   tile(task: TileTask): Promise<TileResult>;
   /** Smallest and largest value of the task's rows. */
   survey(task: TileTask): Promise<readonly [min: number, max: number]>;
+  /** Any other task of worker.ts. */
+  task(name: string, payload: unknown): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -17,6 +19,7 @@ export async function tileWorkers(size: number): Promise<TileWorkers> {
     size: Math.max(1, size),
     tile: (task) => pool.run('tile', task) as Promise<TileResult>,
     survey: (task) => pool.run('survey', task) as Promise<readonly [number, number]>,
+    task: (name, payload) => pool.run(name, payload),
     close: () => pool.close(),
   };
 }

@@ -1,0 +1,39 @@
+/** Which linears read the same input: they share its statistics. */
+import { ModelError } from '../errors.ts';
+import { modelTensors } from './tensors.ts';
+import type { ModelSpec, Role } from './types.ts';
+
+/** Linears that read one input. */
+export interface InputGroup {
+  /** Named like their weights without `.weight`: 'model.layers.0.self_attn.q_proj'. */
+  linears: readonly string[];
+  /** Width of the input. */
+  width: number;
+}
+
+/** Roles of the linears of a layer by the input that they read, in the order in which a layer computes them. */
+const sharing: readonly (readonly Role[])[] = [['q', 'k', 'v'], ['o'], ['gate', 'up'], ['down']];
+
+/** The name of a linear, from that of its weight. */
+export function linearName(weight: string): string {
+  return weight.replace(/\.weight$/, '');
+}
+
+/**
+ * The inputs of a layer's linears. `layer` = spec.layers is the head: what comes out of the final norm, read by the output matrix or
+ * by the embedding that stands for it.
+ */
+export function inputGroups(spec: ModelSpec, layer: number): InputGroup[] {
+  if (!(Number.isInteger(layer) && layer >= 0 && layer <= spec.layers))
+    throw new ModelError({ what: 'no such layer', value: layer, limit: spec.layers });
+  const tensors = modelTensors(spec);
+  if (layer === spec.layers) {
+    const head = tensors.find(({ role }) => role === (spec.tied ? 'embedding' : 'output'))!;
+    return [{ linears: [linearName(head.name)], width: spec.hidden }];
+  }
+  const own = tensors.filter((tensor) => tensor.layer === layer && tensor.shape.length === 2);
+  return sharing.flatMap((roles) => {
+    const readers = own.filter(({ role }) => roles.includes(role));
+    return readers.length ? [{ linears: readers.map(({ name }) => linearName(name)), width: readers[0]!.shape[1]! }] : [];
+  });
+}

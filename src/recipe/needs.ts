@@ -1,0 +1,24 @@
+/** Which statistics of its input a matrix needs to be quantized. */
+import type { Model, WeightTensor } from '../format/types.ts';
+import { roleGroups } from '../model/types.ts';
+import type { Scheme } from '../quantize/scheme.ts';
+import type { StatisticKind } from '../quantize/statistics.ts';
+import { storageKind } from '../tensor/storage.ts';
+
+/** The kinds a scheme cannot do without; none for a scheme that looks at the weights alone. */
+export function needsOf(scheme: Scheme): readonly StatisticKind[] {
+  if (scheme.kind === 'keep') return [];
+  return scheme.rounding ? ['hessian'] : [];
+}
+
+/** Whether a scheme's codes can be chosen with feedback: integers, and block types whose scales are fixed beforehand. */
+export function takesRounding(scheme: Scheme): boolean {
+  return scheme.kind === 'integer' || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
+}
+
+/** Whether the graph shows the input of this matrix: linears of layers, and the matrix that makes the logits. */
+export function hasInput({ spec }: Pick<Model, 'spec'>, tensor: WeightTensor): boolean {
+  if (!spec) return false;
+  const linear: readonly string[] = roleGroups.linear;
+  return linear.includes(tensor.role) || tensor.role === (spec.tied ? 'embedding' : 'output');
+}

@@ -1,0 +1,57 @@
+/** The row ranges in which tensors are worked: they depend on the plan alone, so that sums over tiles do not depend on threads. */
+import type { PlacedTensor } from '../format/types.ts';
+import { storageBytes, storageKind } from '../tensor/storage.ts';
+import { seesAllValues } from './resolve.ts';
+
+/** Bytes of source that one tile reads: large enough for the disk, small enough that many workers stay within bounds. */
+const TILE_BYTES = 4 * 2 ** 20;
+/** Integer grids are encoded in JavaScript, with several arrays of a tile's values alive at once. */
+const INTEGER_TILE_BYTES = 2 ** 19;
+
+/** Rows of more values than this are cut where nothing depends on the row: a vector of a gigabyte has only one. */
+const LONG_ROW = 2 ** 20;
+
+/** Float tensors with long rows, seen as one column of values, so that tiles of them are small. */
+export function cutLongRows(tensor: PlacedTensor): PlacedTensor {
+  const { from, scheme, fields } = tensor;
+  if (from.form !== 'storage' || scheme.kind !== 'storage' || from.order || from.cols <= LONG_ROW) return tensor;
+  if (storageKind(from.type) === 'block' || storageKind(scheme.type) === 'block') return tensor;
+  const data = { ...from.data, rowBytes: storageBytes(from.type, 1) };
+  return {
+    ...tensor,
+    from: { ...from, rows: from.rows * from.cols, cols: 1, data },
+    fields: { data: { ...fields['data']!, rowBytes: storageBytes(scheme.type, 1) } },
+  };
+}
+
+/** The row ranges in which a tensor is worked. They depend on the plan alone, so that sums over tiles do not depend on threads. */
+export function tilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
+  const { rows } = tensor.from;
+  const rowBytes = Math.max(sourceRowBytes(tensor), tensor.bytes / Math.max(1, rows));
+  const tileBytes = tensor.scheme.kind === 'integer' ? INTEGER_TILE_BYTES : TILE_BYTES;
+  const wanted = Math.max(1, Math.floor(tileBytes / Math.max(1, rowBytes)));
+  const step = Math.max(tensor.rowMultiple, Math.floor(wanted / tensor.rowMultiple) * tensor.rowMultiple);
+  const tiles: (readonly [number, number])[] = [];
+  for (let from = 0; from < rows; from += step) tiles.push([from, Math.min(rows, from + step)]);
+  return tiles;
+}
+
+/**
+ * The row ranges whose limits a scale for the whole tensor is made of. Smallest and largest values can be merged over tiles; a
+ * percentile or a search needs all values at once (`resolveSchemes` refuses tensors that are too large for it).
+ */
+export function surveyTilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
+  const { scheme, from } = tensor;
+  return scheme.kind === 'integer' && seesAllValues(scheme) ? [[0, from.rows]] : tilesOf(tensor);
+}
+
+export function sourceRowBytes({ from }: PlacedTensor): number {
+  switch (from.form) {
+    case 'storage':
+      return from.data.rowBytes;
+    case 'values':
+      return from.cols * 4;
+    case 'tile':
+      return from.cols * 4;
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * The nodes of a plan that look at activations: capture, solve, propagate. The walk through the layers begins with the first capture
+ * that something is missing of: a run that is continued replays the layers before it from what is written, and solves nothing twice.
+ */
+import { RecipeError } from '../../errors.ts';
+import { type Model, open } from '../../format/index.ts';
+import type { WeightReader } from '../../graph/index.ts';
+import { linearName } from '../../model/index.ts';
+import type { Factor } from '../../quantize/rounding/factor.ts';
+import type { GptqRounding } from '../../quantize/scheme.ts';
+import type { Statistics } from '../../quantize/statistics.ts';
+import type { Group, PlanNode } from '../../recipe/nodes.ts';
+import type { Journal } from '../journal.ts';
+import type { Progress } from '../progress.ts';
+import type { RunPlace } from '../publish.ts';
+import type { TensorWriter } from '../tensor-writer.ts';
+import { weightReader } from '../weights.ts';
+import type { TileWorkers } from '../workers.ts';
+import type { LayerWalk } from './types.ts';
+import { openWalk } from './walk.ts';
+
+/** Windows of token ids whose activations are collected. */
+export interface CalibrationWindows {
+  /** [samples, context] */
+  ids: Int32Array;
+  samples: number;
+  context: number;
+}
+
+/** How the Hessian of one input was solved. */
+export interface SolveRecord {
+  linears: readonly string[];
+  /** Tokens that the statistics saw. */
+  tokens: number;
+  /** The share of the mean diagonal that was added in the end. */
+  damp: number;
+  retries: number;
+  /** Inputs that are always zero. */
+  dead: number;
+  /** Why the codes are the nearest ones after all. */
+  fallback?: string;
+}
+
+export interface CalibrationFacts {
+  calibration?: { order: string; samples: number; context: number; tokens: number };
+  solves?: SolveRecord[];
+}
+
+export interface CalibratedParts {
+  place: RunPlace;
+  workers: TileWorkers;
+  journal: Journal;
+  writer: TensorWriter;
+  progress: Progress;
+  calibration?: CalibrationWindows;
+  signal?: AbortSignal;
+}
+
+type Calibrated = Extract<PlanNode, { kind: 'capture' | 'solve' | 'propagate' }>;
+
+export class CalibratedSteps {
+  readonly #parts: CalibratedParts;
+  readonly #solves = new Map<string, SolveRecord>();
+  /** From capture to solve. */
+  readonly #captured = new Map<Group, Statistics>();
+  /** Propagations that nothing has asked for yet. */
+  readonly #owed: Extract<PlanNode, { kind: 'propagate' }>[] = [];
+  #walk: LayerWalk | undefined;
+  #source: WeightReader | undefined;
+  #output: { model: Model; weights: WeightReader } | undefined;
+
+  constructor(parts: CalibratedParts) {
+    this.#parts = parts;
+    for (const record of parts.journal.solves) this.#solves.set(record.linears.join(' '), record);
+  }
+
+  async perform(node: Calibrated): Promise<void> {
+    if (node.kind === 'capture') await this.#capture(node);
+    else if (node.kind === 'solve') await this.#solve(node);
+    else this.#owed.push(node);
+  }
+
+  /** For the report. */
+  facts(): CalibrationFacts {
+    const { plan } = this.#parts.place;
+    const { calibration } = plan;
+    const windows = this.#parts.calibration;
+    const solves = [...this.#solves.values()];
+    return {
+      ...(calibration &&
+        windows && {
+          calibration: {
+            order: calibration.order,
+            samples: windows.samples,
+            context: windows.context,
+            tokens: windows.ids.length,
+          },
+        }),
+      ...(solves.length > 0 && { solves }),
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.#walk?.close();
+    await this.#source?.close?.();
+    await this.#output?.weights.close?.();
+    await this.#output?.model.close();
+    this.#walk = this.#source = this.#output = undefined;
+  }
+
+  async #capture(node: Extract<PlanNode, { kind: 'capture' }>): Promise<void> {
+    const { layer, groups } = node;
+    const { writer, signal, progress, place } = this.#parts;
+    const missing: Group[] = [];
+    for (const group of groups) if (!(await writer.isDone(group.tensors, signal))) missing.push(group);
+    if (missing.length === 0) return;
+    const walk = await this.#walkOn();
+    progress.say(layer === place.plan.model.spec!.layers ? 'inputs of the head' : `inputs of layer ${layer}`);
+    const kinds = [...new Set(missing.flatMap((group) => group.kinds))];
+    const statistics = await walk.capture(await this.#weights(node), missing, kinds);
+    for (const [i, group] of missing.entries()) this.#captured.set(group, statistics[i]!);
+  }
+
+  /** The walk, in front of the layer whose turn it is. */
+  async #walkOn(): Promise<LayerWalk> {
+    const { place, calibration, signal, progress } = this.#parts;
+    const { plan, store, folder } = place;
+    if (!calibration) {
+      throw new RecipeError({
+        what: 'this plan collects activations, and the run was given no text',
+        next: 'pass calibration windows to run, or plan with statistics',
+      });
+    }
+    this.#source ??= weightReader(plan.model);
+    const walk = (this.#walk ??= await openWalk(plan.model.spec!, this.#source, calibration.ids, {
+      samples: calibration.samples,
+      context: calibration.context,
+      spill: { store, folder },
+      ...(signal && { signal }),
+    }));
+    for (const node of this.#owed.splice(0)) {
+      signal?.throwIfAborted();
+      progress.say(`through layer ${node.layer}`);
+      await walk.advance(node.weights === 'output' ? (await this.#written()).weights : this.#source);
+    }
+    return walk;
+  }
+
+  /** In sequential order the linears of a layer that are written already are taken as they were written. */
+  async #weights(node: PlanNode & { kind: 'capture' }): Promise<WeightReader> {
+    const { plan } = this.#parts.place;
+    const source = this.#source!;
+    if (plan.calibration?.order !== 'sequential') return source;
+    const before = plan.nodes.slice(0, plan.nodes.indexOf(node));
+    const solved = before.flatMap((one) => (one.kind === 'solve' && one.layer === node.layer ? one.group.linears : []));
+    if (solved.length === 0) return source;
+    const { weights } = await this.#written();
+    return (name) => (solved.includes(linearName(name)) ? weights(name) : source(name));
+  }
+
+  /** The unfinished output as a model: headers are written first, so that it can be opened while its tensors are being filled. */
+  async #written(): Promise<{ model: Model; weights: WeightReader }> {
+    const { plan, store, files } = this.#parts.place;
+    if (!this.#output) {
+      const name = plan.output.kind === 'folder' ? files : `${files}/${plan.layout.files[0]!.name}`;
+      const model = await open({ store, name });
+      this.#output = { model, weights: weightReader(model) };
+    }
+    return this.#output;
+  }
+
+  async #solve({ group }: Extract<PlanNode, { kind: 'solve' }>): Promise<void> {
+    const { writer, place, signal, journal, progress } = this.#parts;
+    const { plan } = place;
+    if (await writer.isDone(group.tensors, signal)) return;
+    progress.say(`solving ${group.linears.join(', ')}`);
+    const statistics = this.#captured.get(group) ?? (await this.#stored(group));
+    this.#captured.delete(group);
+    const factors = new Map<string, Factor | undefined>();
+    for (const index of group.tensors) {
+      const { scheme, source } = plan.layout.tensors[index]!;
+      const rounding = scheme.kind === 'keep' ? undefined : scheme.rounding;
+      const { hessian } = statistics;
+      const meansquare = statistics.meansquare ?? (hessian && diagonal(hessian));
+      if (!rounding || !hessian) {
+        writer.inputs.set(index, { ...(meansquare && { meansquare }) });
+        continue;
+      }
+      const key = `${rounding.damp} ${rounding.order}`;
+      if (!factors.has(key)) factors.set(key, await this.#factor(group, statistics, hessian, rounding));
+      const factor = factors.get(key);
+      writer.inputs.set(index, { ...(meansquare && { meansquare }), ...(factor && { factor }) });
+      if (!factor) progress.say(`${source}: rounded to nearest`);
+    }
+    const record = this.#solves.get(group.linears.join(' '));
+    if (record) await journal.add(record);
+  }
+
+  async #factor(
+    group: Group,
+    { tokens }: Statistics,
+    hessian: Float32Array,
+    rounding: GptqRounding,
+  ): Promise<Factor | undefined> {
+    const { workers } = this.#parts;
+    const { damp, order } = rounding;
+    const name = group.linears[0]!;
+    const solved = await factorize(hessian, { damp, order, name }, workers.task, workers.size);
+    const { linears } = group;
+    const failed = 'fallback' in solved;
+    this.#solves.set(linears.join(' '), {
+      linears,
+      tokens,
+      damp: solved.damp,
+      retries: solved.retries,
+      dead: failed ? 0 : solved.dead.reduce((sum, one) => sum + one, 0),
+      ...(failed && { fallback: solved.fallback }),
+    });
+    return failed ? undefined : solved;
+  }
+
+  async #stored(group: Group): Promise<Statistics> {
+    const reader = this.#parts.place.plan.statistics!;
+    const linear = group.linears[0]!;
+    const statistics: Statistics = { tokens: reader.tokens(linear) };
+    for (const kind of group.kinds) statistics[kind] = await reader.read(linear, kind);
+    if (!group.kinds.includes('meansquare') && reader.has(linear, 'meansquare'))
+      statistics.meansquare = await reader.read(linear, 'meansquare');
+    return statistics;
+  }
+}
+
+/** The mean square of each input. */
+function diagonal(hessian: Float32Array): Float32Array {
+  const n = Math.sqrt(hessian.length);
+  return Float32Array.from({ length: n }, (_, i) => hessian[i * n + i]!);
+}

@@ -1,0 +1,133 @@
+/** Writes tensors tile by tile over the workers; what an earlier run finished is looked at and taken over. */
+import type { TileErrors } from '../evaluate/tensor-report.ts';
+import type { PlacedTensor } from '../format/types.ts';
+import type { ByteSink } from '../io/types.ts';
+import type { Plan } from '../recipe/plan.ts';
+import { tilesOf } from '../recipe/tiles.ts';
+import { inOrder } from './in-order.ts';
+import type { Journal } from './journal.ts';
+import type { Progress } from './progress.ts';
+import type { TileField, TileInputs, TileResult, TileTask } from './tile.ts';
+import { tileSource } from './tile-source.ts';
+import type { TileWorkers } from './workers.ts';
+
+export interface WriterParts {
+  plan: Plan;
+  /** By file of the layout; open when the first tensor is written. */
+  sinks: readonly ByteSink[];
+  workers: TileWorkers;
+  journal: Journal;
+  verify: 'full' | 'none';
+  progress: Progress;
+}
+
+type Rows = readonly [from: number, to: number];
+
+export class TensorWriter {
+  /** By tensor of the layout: the errors of its tiles, in any order. */
+  readonly errors: TileErrors[][];
+  /** Smallest and largest value of tensors that share one scale. */
+  readonly surveys = new Map<number, readonly [min: number, max: number]>();
+  /** What is known of the inputs of tensors that are rounded with feedback; forgotten when the tensor is written. */
+  readonly inputs = new Map<number, TileInputs>();
+  /** Tiles taken over from an earlier run. */
+  resumed = 0;
+  readonly #parts: WriterParts;
+  readonly #before: ReadonlyMap<string, TileErrors | null>;
+  readonly #finished = new Set<string>();
+
+  constructor(parts: WriterParts) {
+    this.#parts = parts;
+    this.errors = parts.plan.layout.tensors.map(() => []);
+    this.#before = new Map(parts.journal.tiles.map(([tensor, from, entry]) => [`${tensor}:${from}`, entry]));
+  }
+
+  /** Whether an earlier run has finished these tensors: their tiles are read back and have the errors that the journal holds. */
+  async isDone(tensors: readonly number[], signal?: AbortSignal): Promise<boolean> {
+    const jobs = this.#tiles(tensors).map(
+      ([index, rows]) =>
+        () =>
+          this.#takeOver(index, rows),
+    );
+    await inOrder(jobs, this.#parts.workers.size * 2, signal);
+    return this.#tiles(tensors).every(([index, [from]]) => this.#finished.has(`${index}:${from}`));
+  }
+
+  async write(tensors: readonly number[], signal?: AbortSignal): Promise<void> {
+    const jobs = this.#tiles(tensors).map(
+      ([index, rows]) =>
+        () =>
+          this.#one(index, rows),
+    );
+    await inOrder(jobs, this.#parts.workers.size * 2, signal);
+    for (const index of tensors) this.inputs.delete(index);
+  }
+
+  #tiles(tensors: readonly number[]): [number, Rows][] {
+    return tensors.flatMap((index) =>
+      tilesOf(this.#parts.plan.layout.tensors[index]!).map((rows): [number, Rows] => [index, rows]),
+    );
+  }
+
+  async #one(index: number, rows: Rows): Promise<void> {
+    if (await this.#takeOver(index, rows)) return;
+    const { plan, sinks, workers, journal, verify } = this.#parts;
+    const tensor = plan.layout.tensors[index]!;
+    const result = await workers.tile({ ...this.#task(index, rows), steps: verify === 'none' ? 'write' : 'both' });
+    for (const { key, offset, bytes } of result.pieces ?? []) await sinks[tensor.fields[key]!.file]!.write(bytes, offset);
+    await journal.add([index, rows[0], result.errors ?? null]);
+    this.#finish(index, rows, result);
+  }
+
+  /** A tile that an earlier run finished: its bytes are read back and must give the errors of the journal; else it is done again. */
+  async #takeOver(index: number, rows: Rows): Promise<boolean> {
+    const key = `${index}:${rows[0]}`;
+    if (this.#finished.has(key)) return true;
+    const before = this.#before.get(key);
+    if (before === undefined) return false;
+    let result: TileResult = {};
+    if (this.#parts.verify !== 'none') {
+      result = await this.#parts.workers.tile({ ...this.#task(index, rows), steps: 'check' });
+      if (!result.errors || JSON.stringify(result.errors) !== JSON.stringify(before)) return false;
+    }
+    this.resumed++;
+    this.#finish(index, rows, result);
+    return true;
+  }
+
+  #finish(index: number, rows: Rows, { errors }: TileResult): void {
+    this.#finished.add(`${index}:${rows[0]}`);
+    if (errors) this.errors[index]!.push(errors);
+    this.#parts.progress.add(index, rows);
+  }
+
+  #task(index: number, rows: Rows): TileTask {
+    const { plan, sinks } = this.#parts;
+    const tensor = plan.layout.tensors[index]!;
+    const inputs = this.inputs.get(index) ?? importanceOf(plan, tensor);
+    const survey = this.surveys.get(index);
+    return {
+      name: tensor.source,
+      container: plan.container,
+      from: tileSource(tensor.from, rows),
+      scheme: tensor.scheme,
+      ...(tensor.tile && { tile: tensor.tile }),
+      fields: fieldsOf(tensor, sinks),
+      rows,
+      ...(inputs && { inputs }),
+      ...(survey && { survey }),
+      steps: 'both',
+    };
+  }
+}
+
+function importanceOf(plan: Plan, { source, scheme }: PlacedTensor): TileInputs | undefined {
+  const meansquare = scheme.kind === 'storage' ? plan.importance.get(source) : undefined;
+  return meansquare && { meansquare };
+}
+
+function fieldsOf({ fields }: PlacedTensor, sinks: readonly ByteSink[]): Record<string, TileField> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([key, { file, ...place }]) => [key, { handle: sinks[file]!.handle, ...place }]),
+  );
+}
