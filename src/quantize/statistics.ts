@@ -36,3 +36,8 @@ export interface StatisticsReader {
   read(linear: string, kind: StatisticKind): Promise<Float32Array>;
   close(): Promise<void>;
 }
+
+/** The linear that a weight belongs to. */
+export function linearOf(weight: string): string {
+  return weight.replace(/\.weight$/, '');
+}
