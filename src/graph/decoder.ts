@@ -54,7 +54,12 @@ export function decoderLayer(
 }
 
 /** x / sqrt(mean(x²) + eps) * gain over the last axis. */
-export function rmsNorm(b: GraphBuilder, { spec, weight }: DecoderContext, module: string, x: ValueName): ValueName {
+export function rmsNorm(
+  b: GraphBuilder,
+  { spec, weight }: Pick<DecoderContext, 'spec' | 'weight'>,
+  module: string,
+  x: ValueName,
+): ValueName {
   const square = b.node('Pow', [x, b.float(2)]);
   const mean = b.node('ReduceMean', [square, b.ints(-1)], { attributes: { keepdims: { int: 1 } } });
   const root = b.node('Sqrt', [b.add(mean, b.float(spec.normEpsilon))]);

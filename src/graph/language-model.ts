@@ -204,7 +204,8 @@ function idTensor(ids: Int32Array, batch: number): GraphTensor {
   return { type: 'i64', dims: [batch, ids.length / batch], data: BigInt64Array.from(ids, BigInt) };
 }
 
-function checkIds({ vocab }: ModelSpec, ids: Int32Array, batch: number, length: number): void {
+/** @throws ModelError when ids do not fill [batch, length] or are not in the vocabulary. */
+export function checkIds({ vocab }: ModelSpec, ids: Int32Array, batch: number, length: number): void {
   const whole = (n: number) => Number.isInteger(n) && n > 0;
   if (!whole(batch) || !whole(length) || ids.length !== batch * length)
     throw new ModelError({

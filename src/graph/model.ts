@@ -47,7 +47,7 @@ export function buildModel(spec: ModelSpec, { outputs, cache = false }: ModelOpt
   x = rmsNorm(b, context, 'model.norm', x);
   show('final', x);
 
-  const head = b.transpose(context.weight(spec.tied ? 'model.embed_tokens.weight' : 'lm_head.weight'), 1, 0);
+  const head = b.transpose(context.weight(headWeight(spec)), 1, 0);
   if (outputs.includes('logits')) b.output('logits', b.matmul(x, head, { name: 'lm_head' }), 'f32', ['B', 'T', spec.vocab]);
   if (outputs.includes('loss')) b.output('loss', nextTokenLoss(b, ids, x, head, lossPieces(spec.vocab)), 'f32', ['B', 'T - 1']);
   return b.build();
@@ -67,6 +67,22 @@ export function buildLayer(spec: ModelSpec, layer: number): Graph {
   return b.build();
 }
 
+/** What follows the last layer: `hidden` [B, T, hidden] -> `logits` [B, T, vocab]; the MatMul is called 'lm_head'. */
+export function buildHead(spec: ModelSpec): Graph {
+  const b = new GraphBuilder('head');
+  const weight = weightInputs(b, spec, '');
+  const x = b.input('hidden', 'f32', ['B', 'T', spec.hidden]);
+  const head = b.transpose(weight(headWeight(spec)), 1, 0);
+  const logits = b.matmul(rmsNorm(b, { spec, weight }, 'model.norm', x), head, { name: 'lm_head' });
+  b.output('logits', logits, 'f32', ['B', 'T', spec.vocab]);
+  return b.build();
+}
+
+/** The weight of the MatMul called 'lm_head'. */
+export function headWeight({ tied }: ModelSpec): string {
+  return tied ? 'model.embed_tokens.weight' : 'lm_head.weight';
+}
+
 /** What `buildLayer` leaves out of the names of a layer's weights. */
 export function layerPrefix(layer: number): string {
   return `model.layers.${layer}.`;
@@ -74,7 +90,6 @@ export function layerPrefix(layer: number): string {
 
 /** @param prefix what the names of weights in the graph leave out. */
 function decoderContext(b: GraphBuilder, spec: ModelSpec, prefix: string): DecoderContext {
-  const shapes = new Map(modelTensors(spec).map(({ name, shape }) => [name, shape]));
   const table = (name: string) => b.unsqueeze(b.input(name, 'f32', ['T', spec.rope.dims]), 1);
   const masks = new Map<number | undefined, ValueName>();
   return {
@@ -86,11 +101,17 @@ function decoderContext(b: GraphBuilder, spec: ModelSpec, prefix: string): Decod
       masks.set(window, known);
       return known;
     },
-    weight: (name) => {
-      const shape = shapes.get(prefix + name);
-      if (!shape) throw new ModelError({ what: 'the graph asks for a tensor that the architecture does not have', where: name });
-      return b.weight(name, shape);
-    },
+    weight: weightInputs(b, spec, prefix),
+  };
+}
+
+/** Makes weights inputs, with the shapes that the architecture gives them. */
+function weightInputs(b: GraphBuilder, spec: ModelSpec, prefix: string): (name: string) => ValueName {
+  const shapes = new Map(modelTensors(spec).map(({ name, shape }) => [name, shape]));
+  return (name) => {
+    const shape = shapes.get(prefix + name);
+    if (!shape) throw new ModelError({ what: 'the graph asks for a tensor that the architecture does not have', where: name });
+    return b.weight(name, shape);
   };
 }
 

@@ -3,6 +3,8 @@ import type { ModelSpec } from '../model/types.ts';
 /** Weights by Hugging Face name, widened to f32, [out, in] row-major. */
 export interface WeightReader {
   (name: string): Promise<Float32Array>;
+  /** Some rows of a matrix, in the order asked for, [rows.length, cols]: an embedding need not be in memory as a whole. */
+  rows?(name: string, rows: Int32Array): Promise<Float32Array>;
   /** Called when the language model that was given the reader is closed. */
   close?(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 import { ModelError } from '../errors.ts';
 import type { Model } from '../format/types.ts';
 import { type LanguageModel, loadLanguageModel } from '../graph/index.ts';
+import type { ModelSpec } from '../model/index.ts';
 import { weightReader } from './weights.ts';
 
 /**
@@ -8,12 +9,15 @@ import { weightReader } from './weights.ts';
  * @throws ModelError for a bag of tensors or an architecture that is not known.
  */
 export async function languageModel(model: Model, options: { threads?: number } = {}): Promise<LanguageModel> {
-  if (!model.spec) {
-    throw new ModelError({
-      what: 'this has no architecture that can be run',
-      where: model.name,
-      next: model.warnings[0] ?? 'give a model folder or a GGUF file; a bag of tensors can be quantized, inspected and verified',
-    });
-  }
-  return loadLanguageModel(model.spec, weightReader(model), options);
+  return loadLanguageModel(runnableSpec(model), weightReader(model), options);
+}
+
+/** @throws ModelError for a bag of tensors or an architecture that is not known. */
+export function runnableSpec(model: Model): ModelSpec {
+  if (model.spec) return model.spec;
+  throw new ModelError({
+    what: 'this has no architecture that can be run',
+    where: model.name,
+    next: model.warnings[0] ?? 'give a model folder or a GGUF file; a bag of tensors can be quantized, inspected and verified',
+  });
 }

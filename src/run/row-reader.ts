@@ -24,9 +24,23 @@ export class RowReader {
 
   /** Visits tensors of equal shape side by side; ends when all rows are seen or `visit` gives something but undefined. */
   walk<T>(tensors: readonly StoredTensor[], visit: (step: Step) => T | undefined): Promise<T | undefined> {
-    const walked = this.#last.then(() => this.#walk(tensors, visit));
-    this.#last = walked.catch(() => {});
-    return walked;
+    return this.#inTurn((tools) => this.#walk(tools, tensors, visit));
+  }
+
+  /** Some rows of a tensor, in the order asked for, [wanted.length, cols]. */
+  async rows(tensor: StoredTensor, wanted: Int32Array): Promise<Float32Array> {
+    const { cols } = tensor;
+    const out = new Float32Array(wanted.length * cols);
+    const places = Array.from(wanted, (row, place) => ({ row, place })).sort((a, b) => a.row - b.row);
+    for (const run of runs(places, rowStep(STEP_VALUES, tensor))) {
+      const from = run[0]!.row;
+      await this.#inTurn(async ({ kernels, open }) => {
+        kernels.reset();
+        const values = decoded(kernels, await fetchRows(kernels, open, tensor, from, run.at(-1)!.row + 1), cols);
+        for (const { row, place } of run) out.set(values.subarray((row - from) * cols, (row - from + 1) * cols), place * cols);
+      });
+    }
+    return out;
   }
 
   async close(): Promise<void> {
@@ -35,9 +49,19 @@ export class RowReader {
     this.#tools = undefined;
   }
 
-  async #walk<T>(tensors: readonly StoredTensor[], visit: (step: Step) => T | undefined): Promise<T | undefined> {
+  #inTurn<T>(work: (tools: OwnedTools) => Promise<T>): Promise<T> {
     this.#tools ??= tileTools();
-    const { kernels, open } = await this.#tools;
+    const tools = this.#tools;
+    const done = this.#last.then(async () => work(await tools));
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  async #walk<T>(
+    { kernels, open }: OwnedTools,
+    tensors: readonly StoredTensor[],
+    visit: (step: Step) => T | undefined,
+  ): Promise<T | undefined> {
     const total = tensors[0]!.rows;
     const step = rowStep(STEP_VALUES, ...(tensors as [StoredTensor, ...StoredTensor[]]));
     for (let from = 0; from < total; from += step) {
@@ -49,6 +73,22 @@ export class RowReader {
     }
     return undefined;
   }
+}
+
+/** Rows further apart than this are read one by one: what lies between them would be decoded for nothing. */
+const GAP = 8;
+
+/** Cuts sorted rows into runs that are fetched at once, of at most `most` rows each. */
+function* runs<T extends { row: number }>(sorted: readonly T[], most: number): Iterable<T[]> {
+  let run: T[] = [];
+  for (const place of sorted) {
+    if (run.length > 0 && (place.row - run.at(-1)!.row > GAP || place.row - run[0]!.row >= most)) {
+      yield run;
+      run = [];
+    }
+    run.push(place);
+  }
+  if (run.length > 0) yield run;
 }
 
 /** All rows that were fetched, as f32 [count, cols] in the arena. */

@@ -1,0 +1,41 @@
+/** Sums over tokens of what linear layers read: products for Hessians, and reductions of each column. Shapes: x [N, in]. */
+import { GraphBuilder } from './builder.ts';
+import type { Graph } from './ir.ts';
+
+/** Rows of x'x that are computed at a time: 64 MiB where x has 8192 columns. */
+export const gramRows = 2048;
+
+/**
+ * Rows [from, to) of x'x, added to what `sum` holds of them: `gram` = sum + x[:, from:to]' x, [to - from, in]. Rows and not columns
+ * (x'x is symmetric), because rows lie side by side in the whole, which then is read in place.
+ */
+export function buildGram(): Graph {
+  const b = new GraphBuilder('gram');
+  const x = b.input('x', 'f32', ['N', 'in']);
+  const from = b.input('from', 'i64', [1]);
+  const to = b.input('to', 'i64', [1]);
+  const sum = b.input('sum', 'f32', ['rows', 'in']);
+  const product = b.node('Gemm', [b.slice(x, 1, from, to), x, sum], { attributes: { transA: { int: 1 } } });
+  b.output('gram', product, 'f32', ['rows', 'in']);
+  return b.build();
+}
+
+/** What the graph of `buildReductions` can give of each column, [in]. */
+export const reductions = {
+  min: (b, x) => b.node('ReduceMin', [x, b.ints(0)], perColumn),
+  max: (b, x) => b.node('ReduceMax', [x, b.ints(0)], perColumn),
+  // ReduceL1 and ReduceSumSquare say the same and are ten times slower along the first axis.
+  abssum: (b, x) => b.node('ReduceSum', [b.node('Abs', [x]), b.ints(0)], perColumn),
+  squaresum: (b, x) => b.node('ReduceSum', [b.mul(x, x), b.ints(0)], perColumn),
+} as const satisfies Record<string, (b: GraphBuilder, x: string) => string>;
+export type Reduction = keyof typeof reductions;
+
+const perColumn = { attributes: { keepdims: { int: 0 } } };
+
+/** Input: `x`. Outputs: the reductions under their names. */
+export function buildReductions(wanted: Iterable<Reduction>): Graph {
+  const b = new GraphBuilder('reductions');
+  const x = b.input('x', 'f32', ['N', 'in']);
+  for (const name of wanted) b.output(name, reductions[name](b, x), 'f32', ['in']);
+  return b.build();
+}
