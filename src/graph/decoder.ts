@@ -47,7 +47,7 @@ export function decoderLayer(
   return b.scoped(`layer.${layer}`, () => {
     const normed = rmsNorm(b, context, `${module}input_layernorm`, x);
     const { hidden, key, value } = attention(b, context, layer, `${module}self_attn.`, normed, past);
-    const middle = b.add(x, hidden);
+    const middle = b.node('Add', [x, hidden], { name: `${module}middle` });
     const output = mlp(b, context, `${module}mlp.`, rmsNorm(b, context, `${module}post_attention_layernorm`, middle));
     return { hidden: b.add(middle, output), key, value };
   });

@@ -20,6 +20,22 @@ export function buildGram(): Graph {
   return b.build();
 }
 
+/**
+ * Rows [from, to) of (a - b)'x, added to what `sum` holds of them: how far one stream of values is from another, as the input of a
+ * linear sees it. a, b [N, m] -> `cross` [to - from, in].
+ */
+export function buildCross(): Graph {
+  const b = new GraphBuilder('cross');
+  const difference = b.node('Sub', [b.input('a', 'f32', ['N', 'm']), b.input('b', 'f32', ['N', 'm'])]);
+  const x = b.input('x', 'f32', ['N', 'in']);
+  const from = b.input('from', 'i64', [1]);
+  const to = b.input('to', 'i64', [1]);
+  const sum = b.input('sum', 'f32', ['rows', 'in']);
+  const product = b.node('Gemm', [b.slice(difference, 1, from, to), x, sum], { attributes: { transA: { int: 1 } } });
+  b.output('cross', product, 'f32', ['rows', 'in']);
+  return b.build();
+}
+
 /** What the graph of `buildReductions` can give of each column, [in]. */
 export const reductions = {
   min: (b, x) => b.node('ReduceMin', [x, b.ints(0)], perColumn),

@@ -1,6 +1,6 @@
 export { GraphBuilder, type NodeOptions, type ValueName } from './builder.ts';
 export { type EncodedGraph, type ExternalData, encodeGraph } from './encode.ts';
-export { buildGram, buildReductions, gramRows, type Reduction } from './gram.ts';
+export { buildCross, buildGram, buildReductions, gramRows, type Reduction } from './gram.ts';
 export type { Attribute, Constant, Dimension, ElementType, Graph, GraphNode, GraphValue } from './ir.ts';
 export { bytesOf } from './ir.ts';
 export { checkIds, type LoadedLanguageModel, loadLanguageModel } from './language-model.ts';
@@ -18,5 +18,5 @@ export type { Backend, RuntimeOptions } from './onnx-runtime.ts';
 export { applyPasses, bindWeights, type Pass } from './passes.ts';
 export { positionFeeds } from './positions.ts';
 export { createSession } from './session.ts';
-export { keepOutputs, type Tapped, tapInputs } from './taps.ts';
+export { keepOutputs, showValue, type Tapped, tapInputs } from './taps.ts';
 export type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';

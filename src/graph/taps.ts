@@ -24,7 +24,17 @@ export function tapInputs(graph: Graph, linears: readonly string[]): Tapped {
     byValue.set(value, tap);
     taps.set(linear, tap);
   }
-  const flattened = [...byValue].map(
+  return { graph: shown(graph, byValue), taps };
+}
+
+/** Makes the value that a node called `name` gives an output, flattened to one row a token: `input.middle` for 'middle'. */
+export function showValue(graph: Graph, name: string): Graph {
+  return shown(graph, new Map([[name, `input.${name}`]]));
+}
+
+/** @param values value -> name of the output that shows it */
+function shown(graph: Graph, values: ReadonlyMap<string, string>): Graph {
+  const flattened = [...values].map(
     ([value, tap]): GraphNode => ({
       name: tap,
       op: 'Flatten',
@@ -34,8 +44,8 @@ export function tapInputs(graph: Graph, linears: readonly string[]): Tapped {
       attributes: { axis: { int: -1 } },
     }),
   );
-  const shown = [...byValue.values()].map((name) => ({ name, type: 'f32' as const, dims: ['B * T', `${name}.width`] }));
-  return { graph: { ...graph, nodes: [...graph.nodes, ...flattened], outputs: [...graph.outputs, ...shown] }, taps };
+  const outputs = [...values.values()].map((name) => ({ name, type: 'f32' as const, dims: ['B * T', `${name}.width`] }));
+  return { ...graph, nodes: [...graph.nodes, ...flattened], outputs: [...graph.outputs, ...outputs] };
 }
 
 /** Leaves these outputs and what they are computed from: inputs and weights that nobody needs are gone. */

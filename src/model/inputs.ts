@@ -9,13 +9,22 @@ export interface InputGroup {
   linears: readonly string[];
   /** Width of the input. */
   width: number;
+  /** What the linears' output is added to: the states in front of the layer, or those between attention and MLP. */
+  residual?: Residual;
 }
 
+export type Residual = 'hidden' | 'middle';
+
 /** Roles of the linears of a layer by the input that they read, in the order in which a layer computes them. */
-const sharing: readonly (readonly Role[])[] = [['q', 'k', 'v'], ['o'], ['gate', 'up'], ['down']];
+const sharing: readonly { roles: readonly Role[]; residual?: Residual }[] = [
+  { roles: ['q', 'k', 'v'] },
+  { roles: ['o'], residual: 'hidden' },
+  { roles: ['gate', 'up'] },
+  { roles: ['down'], residual: 'middle' },
+];
 
 /** The name of a linear, from that of its weight. */
-export function linearName(weight: string): string {
+export function linearOf(weight: string): string {
   return weight.replace(/\.weight$/, '');
 }
 
@@ -29,11 +38,13 @@ export function inputGroups(spec: ModelSpec, layer: number): InputGroup[] {
   const tensors = modelTensors(spec);
   if (layer === spec.layers) {
     const head = tensors.find(({ role }) => role === (spec.tied ? 'embedding' : 'output'))!;
-    return [{ linears: [linearName(head.name)], width: spec.hidden }];
+    return [{ linears: [linearOf(head.name)], width: spec.hidden }];
   }
   const own = tensors.filter((tensor) => tensor.layer === layer && tensor.shape.length === 2);
-  return sharing.flatMap((roles) => {
+  return sharing.flatMap(({ roles, residual }) => {
     const readers = own.filter(({ role }) => roles.includes(role));
-    return readers.length ? [{ linears: readers.map(({ name }) => linearName(name)), width: readers[0]!.shape[1]! }] : [];
+    if (readers.length === 0) return [];
+    const linears = readers.map(({ name }) => linearOf(name));
+    return [{ linears, width: readers[0]!.shape[1]!, ...(residual && { residual }) }];
   });
 }

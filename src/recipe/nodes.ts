@@ -8,17 +8,14 @@
  * error feedback needs; a propagate passes the activations on to the next layer.
  */
 import type { Model, PlacedTensor } from '../format/types.ts';
-import { inputGroups, linearName } from '../model/index.ts';
+import { type InputGroup, inputGroups, linearOf } from '../model/index.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
 import { needsOf } from './needs.ts';
 import type { Calibration } from './schema.ts';
 
 /** Matrices that read one input, by their place in the layout. */
-export interface Group {
-  linears: readonly string[];
+export interface Group extends InputGroup {
   tensors: readonly number[];
-  /** Of the input. */
-  width: number;
   kinds: readonly StatisticKind[];
 }
 
@@ -94,11 +91,11 @@ export function planNodes({ model, tensors, order, statistics }: NodesRequest): 
 function layerGroups({ spec }: Model, tensors: readonly PlacedTensor[]): Map<number, Group[]> {
   const needing = new Map<string, number>();
   for (const [index, { source, scheme }] of tensors.entries())
-    if (needsOf(scheme).length > 0) needing.set(linearName(source), index);
+    if (needsOf(scheme).length > 0) needing.set(linearOf(source), index);
   const found = new Map<number, Group[]>();
   if (!spec || needing.size === 0) return found;
   for (let layer = 0; layer <= spec.layers; layer++) {
-    const groups = inputGroups(spec, layer).flatMap(({ linears, width }) => {
+    const groups = inputGroups(spec, layer).flatMap(({ linears, width, residual }) => {
       const readers = linears.filter((linear) => needing.has(linear));
       return readers.length
         ? [
@@ -121,11 +118,11 @@ function storedGroups(tensors: readonly PlacedTensor[], statistics: StatisticsRe
   const byInput = new Map<string, number[]>();
   for (const [index, { source, scheme }] of tensors.entries()) {
     if (needsOf(scheme).length === 0) continue;
-    const input = statistics.shared(linearName(source));
+    const input = statistics.shared(linearOf(source));
     byInput.set(input, [...(byInput.get(input) ?? []), index]);
   }
   return [...byInput.values()].map((indices) => {
-    const linears = indices.map((index) => linearName(tensors[index]!.source));
+    const linears = indices.map((index) => linearOf(tensors[index]!.source));
     return groupOf(linears, indices, tensors[indices[0]!]!.from.cols, tensors);
   });
 }

@@ -7,7 +7,7 @@ import { RecipeError } from '../errors.ts';
 import { fingerprint, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
-import { linearName } from '../model/index.ts';
+import { linearOf } from '../model/index.ts';
 import { schemeLabel } from '../quantize/scheme.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
@@ -189,7 +189,7 @@ function statedOf({ tokens: _, layers: __, ...stated }: PlannedCalibration): Cal
 }
 
 function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightTensor, kinds: readonly StatisticKind[]): void {
-  const linear = linearName(name);
+  const linear = linearOf(name);
   for (const kind of kinds) {
     if (statistics.has(linear, kind)) continue;
     throw new RecipeError({

@@ -39,6 +39,10 @@ const calibration = z
       .describe(
         'Inputs of a layer come from the unquantized model; from quantized layers before it; also from quantized linears before it in the layer.',
       ),
+    correct: z
+      .boolean()
+      .default(true)
+      .describe('Weights aim at the outputs of the unquantized model: they make up for what quantized layers before them changed.'),
     samples: z.int().min(1).max(1_000_000).default(128).describe('Windows of text.'),
     context: z.int().min(2).optional().describe("Tokens in a window; default 2048 or the model's limit."),
     seed: z.int().min(0).optional().describe('Windows at random places; default: the first ones.'),

@@ -18,6 +18,7 @@ import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
 import type { Factor } from '../quantize/rounding/factor.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
+import type { Drift } from './calibration/types.ts';
 import { compareRows } from './compare-rows.ts';
 import { checkFinite, encodeStorage } from './encode-storage.ts';
 
@@ -49,6 +50,8 @@ export interface TileInputs {
   meansquare?: Float32Array;
   /** For error feedback. */
   factor?: Factor;
+  /** What the quantized layers before have moved: the target makes up for it. */
+  drift?: Drift;
 }
 
 export interface TileResult {

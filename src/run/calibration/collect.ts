@@ -2,13 +2,11 @@
 import { RecipeError } from '../../errors.ts';
 import type { Model } from '../../format/types.ts';
 import type { WeightReader } from '../../graph/index.ts';
-import type { ModelSpec } from '../../model/index.ts';
+import { type InputGroup, inputGroups, type ModelSpec } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
 import { runnableSpec } from '../language.ts';
 import { weightReader } from '../weights.ts';
 import { type Coverage, coverage, type InputCoverage, inputCoverage } from './coverage.ts';
-import { inputGroups } from './groups.ts';
-import type { InputGroup } from './types.ts';
 import { openWalk, type WalkOptions } from './walk.ts';
 import type { CalibrationWindows } from './windows.ts';
 

@@ -1,7 +1,6 @@
 /** What a calibration text reaches: how much of the model the statistics speak for. */
-import type { ModelSpec } from '../../model/index.ts';
+import type { InputGroup, ModelSpec } from '../../model/index.ts';
 import type { Statistics } from '../../quantize/statistics.ts';
-import type { InputGroup } from './types.ts';
 import type { CalibrationWindows } from './windows.ts';
 
 export interface InputCoverage {

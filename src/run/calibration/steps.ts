@@ -5,10 +5,10 @@
 import { RecipeError } from '../../errors.ts';
 import { type Model, open } from '../../format/index.ts';
 import type { WeightReader } from '../../graph/index.ts';
-import { linearName } from '../../model/index.ts';
+import { linearOf } from '../../model/index.ts';
 import type { Factor } from '../../quantize/rounding/factor.ts';
+import { factorize } from '../../quantize/rounding/factorize.ts';
 import type { GptqRounding } from '../../quantize/scheme.ts';
-import type { Statistics } from '../../quantize/statistics.ts';
 import type { Group, PlanNode } from '../../recipe/nodes.ts';
 import type { Journal } from '../journal.ts';
 import type { Progress } from '../progress.ts';
@@ -16,7 +16,7 @@ import type { RunPlace } from '../publish.ts';
 import type { TensorWriter } from '../tensor-writer.ts';
 import { weightReader } from '../weights.ts';
 import type { TileWorkers } from '../workers.ts';
-import type { LayerWalk } from './types.ts';
+import type { CapturedInput, LayerWalk } from './types.ts';
 import { openWalk } from './walk.ts';
 
 /** Windows of token ids whose activations are collected. */
@@ -62,10 +62,12 @@ export class CalibratedSteps {
   readonly #parts: CalibratedParts;
   readonly #solves = new Map<string, SolveRecord>();
   /** From capture to solve. */
-  readonly #captured = new Map<Group, Statistics>();
+  readonly #captured = new Map<Group, CapturedInput>();
   /** Propagations that nothing has asked for yet. */
   readonly #owed: Extract<PlanNode, { kind: 'propagate' }>[] = [];
   #walk: LayerWalk | undefined;
+  /** The same samples through the unquantized model. */
+  #original: LayerWalk | undefined;
   #source: WeightReader | undefined;
   #output: { model: Model; weights: WeightReader } | undefined;
 
@@ -102,10 +104,11 @@ export class CalibratedSteps {
 
   async close(): Promise<void> {
     await this.#walk?.close();
+    await this.#original?.close();
     await this.#source?.close?.();
     await this.#output?.weights.close?.();
     await this.#output?.model.close();
-    this.#walk = this.#source = this.#output = undefined;
+    this.#walk = this.#original = this.#source = this.#output = undefined;
   }
 
   async #capture(node: Extract<PlanNode, { kind: 'capture' }>): Promise<void> {
@@ -117,7 +120,8 @@ export class CalibratedSteps {
     const walk = await this.#walkOn();
     progress.say(layer === place.plan.model.spec!.layers ? 'inputs of the head' : `inputs of layer ${layer}`);
     const kinds = [...new Set(missing.flatMap((group) => group.kinds))];
-    const statistics = await walk.capture(await this.#weights(node), missing, kinds);
+    const original = this.#original && { walk: this.#original, weights: this.#source! };
+    const statistics = await walk.capture(await this.#weights(node), missing, kinds, original);
     for (const [i, group] of missing.entries()) this.#captured.set(group, statistics[i]!);
   }
 
@@ -132,18 +136,29 @@ export class CalibratedSteps {
       });
     }
     this.#source ??= weightReader(plan.model);
-    const walk = (this.#walk ??= await openWalk(plan.model.spec!, this.#source, calibration.ids, {
-      samples: calibration.samples,
-      context: calibration.context,
-      spill: { store, folder },
-      ...(signal && { signal }),
-    }));
+    const source = this.#source;
+    const openAt = (name: string) =>
+      openWalk(plan.model.spec!, source, calibration.ids, {
+        samples: calibration.samples,
+        context: calibration.context,
+        spill: { store, folder: `${folder}/${name}` },
+        ...(signal && { signal }),
+      });
+    const walk = (this.#walk ??= await openAt('activations'));
+    if (this.#corrects) this.#original ??= await openAt('original');
     for (const node of this.#owed.splice(0)) {
       signal?.throwIfAborted();
       progress.say(`through layer ${node.layer}`);
-      await walk.advance(node.weights === 'output' ? (await this.#written()).weights : this.#source);
+      await this.#original?.advance(source);
+      await walk.advance(node.weights === 'output' ? (await this.#written()).weights : source);
     }
     return walk;
+  }
+
+  /** Where the inputs of a layer are those of quantized layers, they are compared with those of the unquantized ones. */
+  get #corrects(): boolean {
+    const { calibration } = this.#parts.place.plan;
+    return calibration?.correct === true && calibration.order !== 'parallel';
   }
 
   /** In sequential order the linears of a layer that are written already are taken as they were written. */
@@ -155,7 +170,7 @@ export class CalibratedSteps {
     const solved = before.flatMap((one) => (one.kind === 'solve' && one.layer === node.layer ? one.group.linears : []));
     if (solved.length === 0) return source;
     const { weights } = await this.#written();
-    return (name) => (solved.includes(linearName(name)) ? weights(name) : source(name));
+    return (name) => (solved.includes(linearOf(name)) ? weights(name) : source(name));
   }
 
   /** The unfinished output as a model: headers are written first, so that it can be opened while its tensors are being filled. */
@@ -189,7 +204,8 @@ export class CalibratedSteps {
       const key = `${rounding.damp} ${rounding.order}`;
       if (!factors.has(key)) factors.set(key, await this.#factor(group, statistics, hessian, rounding));
       const factor = factors.get(key);
-      writer.inputs.set(index, { ...(meansquare && { meansquare }), ...(factor && { factor }) });
+      const drift = factor && statistics.drift;
+      writer.inputs.set(index, { ...(meansquare && { meansquare }), ...(factor && { factor }), ...(drift && { drift }) });
       if (!factor) progress.say(`${source}: rounded to nearest`);
     }
     const record = this.#solves.get(group.linears.join(' '));
@@ -198,7 +214,7 @@ export class CalibratedSteps {
 
   async #factor(
     group: Group,
-    { tokens }: Statistics,
+    { tokens }: CapturedInput,
     hessian: Float32Array,
     rounding: GptqRounding,
   ): Promise<Factor | undefined> {
@@ -219,10 +235,10 @@ export class CalibratedSteps {
     return failed ? undefined : solved;
   }
 
-  async #stored(group: Group): Promise<Statistics> {
+  async #stored(group: Group): Promise<CapturedInput> {
     const reader = this.#parts.place.plan.statistics!;
     const linear = group.linears[0]!;
-    const statistics: Statistics = { tokens: reader.tokens(linear) };
+    const statistics: CapturedInput = { tokens: reader.tokens(linear) };
     for (const kind of group.kinds) statistics[kind] = await reader.read(linear, kind);
     if (!group.kinds.includes('meansquare') && reader.has(linear, 'meansquare'))
       statistics.meansquare = await reader.read(linear, 'meansquare');

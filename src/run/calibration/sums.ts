@@ -1,6 +1,7 @@
 /** Statistics of one input, summed up run by run: products and reductions in ONNX Runtime, what they add up to here. */
 import { ModelError, NumericError } from '../../errors.ts';
 import {
+  buildCross,
   buildGram,
   buildReductions,
   createSession,
@@ -10,8 +11,8 @@ import {
   gramRows,
   type Reduction,
 } from '../../graph/index.ts';
+import type { InputGroup } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
-import type { InputGroup } from './types.ts';
 
 /** Rows of an input that are kept as `samples`, spread evenly over all tokens. */
 const sampleRows = 512;
@@ -38,6 +39,10 @@ export class SumSessions {
 
   gram(): Promise<GraphSession> {
     return this.#session('gram', buildGram);
+  }
+
+  cross(): Promise<GraphSession> {
+    return this.#session('cross', buildCross);
   }
 
   reductions(wanted: readonly Reduction[]): Promise<GraphSession> {

@@ -1,14 +1,20 @@
 /** How activations are collected: layer by layer, with the inputs of linears shown by taps of the layer's graph. */
 import type { WeightReader } from '../../graph/types.ts';
+import type { InputGroup } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
 
-/** Linears that read the same input. */
-export interface InputGroup {
-  /** Names like 'model.layers.0.self_attn.q_proj'. */
-  linears: readonly string[];
-  /** Width of the input. */
-  width: number;
+/**
+ * How far the layers before, as they are quantized, have moved what a linear reads: with x and h of the quantized model, x0 and h0 of
+ * the unquantized one, means over tokens.
+ */
+export interface Drift {
+  /** (x0 - x) x', [in, in] */
+  input: Float32Array;
+  /** (h0 - h) x', [out, in], where the linear's output is added to the stream h. */
+  residual?: Float32Array;
 }
+
+export type CapturedInput = Statistics & { drift?: Drift };
 
 /**
  * The activations of all samples in front of one layer; it starts at layer 0 (after the embedding). Position `spec.layers` is the
@@ -21,8 +27,14 @@ export interface LayerWalk {
   /**
    * Statistics of the inputs of these groups of the current layer, in the groups' order.
    * @param weights of this layer, by canonical name
+   * @param original another walk over the same samples, in front of the same layer: then the drift is captured too
    */
-  capture(weights: WeightReader, groups: readonly InputGroup[], kinds: readonly StatisticKind[]): Promise<Statistics[]>;
+  capture(
+    weights: WeightReader,
+    groups: readonly InputGroup[],
+    kinds: readonly StatisticKind[],
+    original?: { walk: LayerWalk; weights: WeightReader },
+  ): Promise<CapturedInput[]>;
   /** Passes the activations through the current layer with these weights and moves on to the next. */
   advance(weights: WeightReader): Promise<void>;
   close(): Promise<void>;

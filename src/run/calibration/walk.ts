@@ -14,14 +14,16 @@ import {
   keepOutputs,
   layerPrefix,
   positionFeeds,
+  showValue,
   tapInputs,
   type WeightReader,
 } from '../../graph/index.ts';
-import type { ModelSpec } from '../../model/index.ts';
+import type { InputGroup, ModelSpec, Residual } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
+import { DriftSums } from './drift.ts';
 import { type HiddenStates, hiddenStates, type Spill } from './states.ts';
 import { InputSums, SumSessions } from './sums.ts';
-import type { InputGroup, LayerWalk } from './types.ts';
+import type { CapturedInput, LayerWalk } from './types.ts';
 
 export interface WalkProgress {
   /** The layer worked on; `layers` is the head. */
@@ -46,6 +48,20 @@ export interface WalkOptions {
 /** A walk that can also do both at once: half the work where the weights do not change between looking and moving on. */
 export interface CalibrationWalk extends LayerWalk {
   captureAndAdvance(weights: WeightReader, groups: readonly InputGroup[], kinds: readonly StatisticKind[]): Promise<Statistics[]>;
+  /** What the linears of the current layer read, some sequences at a time; it looks only. */
+  look(weights: WeightReader, groups: readonly InputGroup[], residuals: boolean): AsyncGenerator<Look>;
+}
+
+/** Sequences [from, to) in front of one layer. */
+export interface Look {
+  from: number;
+  to: number;
+  /** By group, [tokens, width]. */
+  inputs: GraphTensor[];
+  /** By group: the stream that the linear's output is added to, [tokens, hidden]; where asked for. */
+  residuals: (GraphTensor | undefined)[];
+  /** What comes out of the layer, where it was asked for. */
+  output?: GraphTensor;
 }
 
 /**
@@ -121,8 +137,24 @@ class OnnxLayerWalk implements CalibrationWalk {
     }
   }
 
-  capture(weights: WeightReader, groups: readonly InputGroup[], kinds: readonly StatisticKind[]): Promise<Statistics[]> {
-    return this.#pass(weights, groups, kinds, false);
+  async capture(
+    weights: WeightReader,
+    groups: readonly InputGroup[],
+    kinds: readonly StatisticKind[],
+    original?: { walk: LayerWalk; weights: WeightReader },
+  ): Promise<CapturedInput[]> {
+    if (!original) return this.#pass(weights, groups, kinds, false);
+    const sums = this.#sumsOf(groups, kinds);
+    const drifts = groups.map((group) => new DriftSums(this.#sums, group, this.#spec.hidden));
+    const theirs = (original.walk as CalibrationWalk).look(original.weights, groups, true);
+    for await (const { inputs, residuals } of this.look(weights, groups, true)) {
+      const other = (await theirs.next()).value as Look;
+      for (const [i, x] of inputs.entries()) {
+        await sums[i]!.add(x);
+        await drifts[i]!.add(other.inputs[i]!, x, other.residuals[i], residuals[i]);
+      }
+    }
+    return sums.map((one, i) => ({ ...one.finish(), drift: drifts[i]!.finish() }));
   }
 
   async advance(weights: WeightReader): Promise<void> {
@@ -135,6 +167,10 @@ class OnnxLayerWalk implements CalibrationWalk {
     kinds: readonly StatisticKind[],
   ): Promise<Statistics[]> {
     return this.#pass(weights, groups, kinds, true);
+  }
+
+  look(weights: WeightReader, groups: readonly InputGroup[], residuals: boolean): AsyncGenerator<Look> {
+    return this.#looks(weights, groups, { move: false, residuals });
   }
 
   async close(): Promise<void> {
@@ -153,27 +189,52 @@ class OnnxLayerWalk implements CalibrationWalk {
     kinds: readonly StatisticKind[],
     move: boolean,
   ): Promise<Statistics[]> {
-    if (this.#closed) throw new FewbitsError('a walk was used after it was closed');
     if (move && this.#layer === this.#spec.layers) throw new FewbitsError('a walk ends at the head');
+    const { context } = this.#options;
+    const sums = this.#sumsOf(groups, kinds);
+    for await (const { from, inputs, output } of this.#looks(weights, groups, { move, residuals: false })) {
+      for (const [i, input] of inputs.entries()) await sums[i]!.add(input);
+      if (output) await this.#states.write(output.data as Float32Array, from * context * this.#spec.hidden);
+    }
+    if (move) this.#layer++;
+    return sums.map((one) => one.finish());
+  }
+
+  #sumsOf(groups: readonly InputGroup[], kinds: readonly StatisticKind[]): InputSums[] {
+    return groups.map((group) => new InputSums(this.#sums, this.#layer, group, kinds, this.tokens));
+  }
+
+  async *#looks(
+    weights: WeightReader,
+    groups: readonly InputGroup[],
+    { move, residuals }: { move: boolean; residuals: boolean },
+  ): AsyncGenerator<Look> {
+    if (this.#closed) throw new FewbitsError('a walk was used after it was closed');
     const { samples, context, signal, onProgress } = this.#options;
     const { hidden, layers } = this.#spec;
     const layer = this.#layer;
     const nodes = groups.map(({ linears }) => linears.map((linear) => this.#node(linear)));
-    const { graph, session, taps } = await this.#program(nodes.flat(), move);
-    const inputs = groups.map((group, i) => tapOf(group, nodes[i]!, taps));
+    const middle = residuals && groups.some(({ residual }) => residual === 'middle');
+    const { graph, session, taps } = await this.#program(nodes.flat(), { move, middle });
+    const tapped = groups.map((group, i) => tapOf(group, nodes[i]!, taps));
     const feeds = { ...this.#positionsOf(graph), ...(await this.#weights(graph, weights)) };
-    const sums = groups.map((group) => new InputSums(this.#sums, layer, group, kinds, this.tokens));
     for (const [from, to] of this.#runs()) {
       signal?.throwIfAborted();
-      const at = from * context * hidden;
-      const data = await this.#states.read(at, (to - from) * context * hidden);
+      const data = await this.#states.read(from * context * hidden, (to - from) * context * hidden);
       const outputs = await session.run({ ...feeds, hidden: { type: 'f32', dims: [to - from, context, hidden], data } });
-      for (const [i, tap] of inputs.entries()) await sums[i]!.add(outputs[tap]!);
-      if (move) await this.#states.write(outputs['output']!.data as Float32Array, at);
+      const streams: Record<Residual, GraphTensor | undefined> = {
+        hidden: { type: 'f32', dims: [(to - from) * context, hidden], data },
+        middle: outputs['input.middle'],
+      };
+      yield {
+        from,
+        to,
+        inputs: tapped.map((tap) => outputs[tap]!),
+        residuals: groups.map(({ residual }) => (residuals && residual ? streams[residual] : undefined)),
+        ...(move && { output: outputs['output']! }),
+      };
       onProgress?.({ layer, layers, done: to, total: samples });
     }
-    if (move) this.#layer++;
-    return sums.map((one) => one.finish());
   }
 
   /** Which sequences [from, to) pass together. */
@@ -192,13 +253,14 @@ class OnnxLayerWalk implements CalibrationWalk {
   }
 
   /** Layers with the same window have the same graph. */
-  #program(nodes: readonly string[], move: boolean): Promise<Program> {
+  #program(nodes: readonly string[], { move, middle }: { move: boolean; middle: boolean }): Promise<Program> {
     const atHead = this.#layer === this.#spec.layers;
-    const key = [atHead ? 'head' : this.#spec.window[this.#layer], move, ...nodes].join();
+    const key = [atHead ? 'head' : this.#spec.window[this.#layer], move, middle, ...nodes].join();
     const open = async (): Promise<Program> => {
       const whole = atHead ? buildHead(this.#spec) : buildLayer(this.#spec, this.#layer);
-      const tapped = tapInputs(whole, nodes);
-      const graph = keepOutputs(tapped.graph, [...tapped.taps.values(), ...(move ? ['output'] : [])]);
+      const tapped = tapInputs(middle ? showValue(whole, 'middle') : whole, nodes);
+      const kept = [...tapped.taps.values(), ...(move ? ['output'] : []), ...(middle ? ['input.middle'] : [])];
+      const graph = keepOutputs(tapped.graph, kept);
       return { graph, session: await createSession(graph), taps: tapped.taps };
     };
     const program = this.#programs.get(key) ?? open();
