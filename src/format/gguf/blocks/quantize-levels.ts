@@ -80,8 +80,11 @@ function nearestCode(x: number, lowest: number, highest: number): number {
   return x <= lowest ? lowest : x >= highest ? highest : x + roundingShift - roundingShift;
 }
 
-/** Grids tried between half and all of the codes for the largest wish; coarser ones lose four times as much. */
-const gridsTried = 64;
+/**
+ * Grids tried that put the largest wish between half of the top code (coarser ones lose four times as much) and a quarter beyond it
+ * (a wish of little weight may be cut).
+ */
+const gridsTried = 96;
 
 /** The best unit for wished[from .. from + groups]. */
 function fitUnit(wished: Float32Array, from: number, w: Float64Array, { groups, lowest, highest }: CodeRange): number {
@@ -107,9 +110,8 @@ function fitUnit(wished: Float32Array, from: number, w: Float64Array, { groups, 
     unit = product / square;
   };
   const top = Math.max(highest, -lowest);
-  const step = top / 2 / gridsTried;
-  for (let i = 0; i <= gridsTried + 2; i++) {
-    const code = top + (2 - i) * step;
+  for (let i = 0; i <= gridsTried; i++) {
+    const code = top * (1.25 - (0.75 * i) / gridsTried);
     tryCode(lowest < 0 ? -code : code);
     // A signed grid has one code more on its lower side: elsewhere the sign of the unit makes no difference.
     if (lowest < 0 && code > highest) tryCode(code);
