@@ -23,22 +23,6 @@ export interface LeveledRows {
 /** a [m, k] times the symmetric h [k, k] -> [m, k]: the one step that costs rows * cols², given by whoever has a fast one. */
 export type SymmetricProduct = (a: Float32Array, h: Float32Array, k: number) => Float32Array;
 
-/** The slow, exact one: sums in f64. */
-export const symmetricProduct: SymmetricProduct = (a, h, k) => {
-  const out = new Float32Array(a.length);
-  const sums = new Float64Array(k);
-  for (let from = 0; from < a.length; from += k) {
-    sums.fill(0);
-    for (let i = 0; i < k; i++) {
-      const x = a[from + i];
-      if (x === 0) continue;
-      for (let j = 0, at = i * k; j < k; j++, at++) sums[j] += x * h[at];
-    }
-    out.set(sums, from);
-  }
-  return out;
-};
-
 /** @throws RecipeError when arrays do not have the sizes that rows, cols and group tell */
 export function checkRows(w: Float32Array, hessian: Float32Array, { rows, cols, group, codes, scales, mins }: LeveledRows): void {
   const levels = (rows * cols) / group;
@@ -86,7 +70,7 @@ export function rowLosses(
   w: Float32Array,
   quantized: LeveledRows,
   hessian: Float32Array,
-  product: SymmetricProduct = symmetricProduct,
+  product: SymmetricProduct,
 ): Float64Array {
   checkRows(w, hessian, quantized);
   const { rows, cols } = quantized;

@@ -1,10 +1,13 @@
 // Descent, refitting and stored levels against what they promise: the loss by its definition, never more of it, and optima where
 // they are known.
 import { describe, expect, it } from 'vitest';
+import { loadKernels } from '../../kernels/index.ts';
 import { roundF16 } from '../../numeric/f16.ts';
 import { correlatedHessian, roundedRows } from './correlated.fixture.ts';
 import { descend } from './descent.ts';
 import { decodeRow, type LeveledRows, rowLosses } from './leveled-rows.ts';
+import { slowMath } from './refine-math.ref.ts';
+import { refineMath } from './refine-math.ts';
 import { levelSystems, relaxLevels, systemLoss, systemSlope } from './refit.ts';
 import { descendLevels, refitRow, type StoredLevels } from './stored-levels.ts';
 
@@ -19,19 +22,20 @@ function lossOf(w: Float32Array, q: LeveledRows, hessian: Float32Array, row: num
   return loss;
 }
 
+const losses = (w: Float32Array, q: LeveledRows, hessian: Float32Array) => rowLosses(w, q, hessian, slowMath.product);
 const total = (losses: Float64Array) => losses.reduce((a, b) => a + b, 0);
 
 describe('losses', () => {
   it.each([false, true])('are those of the definition (minima: %s)', (mins) => {
     const hessian = correlatedHessian(32, 1);
     const { w, q } = roundedRows(3, 32, 16, 2, mins);
-    for (const [r, loss] of rowLosses(w, q, hessian).entries()) expect(loss / lossOf(w, q, hessian, r)).toBeCloseTo(1, 5);
+    for (const [r, loss] of losses(w, q, hessian).entries()) expect(loss / lossOf(w, q, hessian, r)).toBeCloseTo(1, 5);
   });
 
   it('refuse arrays of other sizes', () => {
     const { w, q } = roundedRows(2, 32, 16, 2);
-    expect(() => rowLosses(w, q, new Float32Array(31 * 31))).toThrow('the Hessian do not fit');
-    expect(() => rowLosses(w, { ...q, group: 24 }, new Float32Array(32 * 32))).toThrow('do not fit the rows');
+    expect(() => losses(w, q, new Float32Array(31 * 31))).toThrow('the Hessian do not fit');
+    expect(() => losses(w, { ...q, group: 24 }, new Float32Array(32 * 32))).toThrow('do not fit the rows');
   });
 });
 
@@ -39,11 +43,11 @@ describe('descent on codes', () => {
   it.each([false, true])('never adds to the loss of a row and ends where no code alone helps (minima: %s)', (mins) => {
     const hessian = correlatedHessian(64, 3);
     const { w, q } = roundedRows(8, 64, 16, 4, mins);
-    let before = rowLosses(w, q, hessian);
+    let before = losses(w, q, hessian);
     const first = total(before);
     for (let sweep = 0; sweep < 50; sweep++) {
       const changed = descend(w, q, hessian, { sweeps: 1 });
-      const after = rowLosses(w, q, hessian);
+      const after = losses(w, q, hessian);
       for (const [r, loss] of after.entries()) expect(loss).toBeLessThanOrEqual(before[r] * (1 + 1e-6));
       before = after;
       if (changed === 0) break;
@@ -101,7 +105,7 @@ describe('refitted levels', () => {
     const hessian = correlatedHessian(64, 10);
     const { w, q } = roundedRows(3, 64, 16, 11, mins);
     let row = 0;
-    for (const system of levelSystems(w, q, hessian)) {
+    for (const system of levelSystems(slowMath.product(w, hessian, q.cols), q, hessian)) {
       const levelsOf = (x: LeveledRows) =>
         [x.scales, ...(x.mins ? [x.mins] : [])].flatMap((all) => [...all.subarray(row * 4, row * 4 + 4)]);
       const other = { ...q, scales: q.scales.map((s) => 1.1 * s), ...(q.mins ? { mins: q.mins.map((m) => 0.9 * m) } : {}) };
@@ -115,7 +119,7 @@ describe('refitted levels', () => {
   it.each([false, true])('relaxing ends where the gradient is zero (minima: %s)', (mins) => {
     const hessian = correlatedHessian(64, 12);
     const { w, q } = roundedRows(2, 64, 16, 13, mins);
-    for (const system of levelSystems(w, q, hessian)) {
+    for (const system of levelSystems(slowMath.product(w, hessian, q.cols), q, hessian)) {
       const levels = new Float64Array(system.size);
       relaxLevels(system, levels, undefined, 10_000);
       const scale = Math.max(...system.rhs.map(Math.abs));
@@ -128,7 +132,7 @@ describe('refitted levels', () => {
     for (let i = 0; i < 64; i++) for (let j = 0; j < 16; j++) hessian[i * 64 + j] = hessian[j * 64 + i] = 0;
     const { w, q } = roundedRows(4, 64, 16, 15, true);
     for (let i = 0; i < w.length; i++) w[i] += 0.2; // wants minima above 0
-    for (const system of levelSystems(w, q, hessian)) {
+    for (const system of levelSystems(slowMath.product(w, hessian, q.cols), q, hessian)) {
       const levels = Float64Array.from({ length: 8 }, (_, i) => (i < 4 ? 0.01 : -0.1));
       const before = systemLoss(system, levels);
       relaxLevels(system, levels, 0);
@@ -157,7 +161,7 @@ describe('stored levels', () => {
     const hessian = correlatedHessian(128, 16);
     const { w, q } = roundedRows(4, 128, 16, 17);
     let row = 0;
-    for (const system of levelSystems(w, q, hessian)) {
+    for (const system of levelSystems(slowMath.product(w, hessian, q.cols), q, hessian)) {
       const start = store(Float64Array.from(q.scales.subarray(row * 8, row * 8 + 8)));
       const loss = (set: StoredLevels) => systemLoss(system, Float64Array.from(set.values));
       const before = loss(start);
@@ -174,5 +178,38 @@ describe('stored levels', () => {
       });
       row++;
     }
+  });
+});
+
+describe('the kernels', async () => {
+  const kernels = await loadKernels();
+  const fast = refineMath(kernels, slowMath.product);
+
+  it.each([
+    [5, 96, 32, false],
+    [3, 64, 16, true],
+    [70, 48, 16, true],
+    [1, 40, 8, false],
+    [2, 30, 10, true],
+  ])('%d rows of %d in groups of %d (minima: %s): codes as the reference, sums up to f32', (rows, cols, group, mins) => {
+    const hessian = correlatedHessian(cols, 18);
+    const { w, q } = roundedRows(rows, cols, group, 19, mins);
+    const mark = kernels.mark();
+    const slowSums = slowMath.groupSums(q, hessian, 0, rows);
+    const fastSums = fast.groupSums(q, hessian, 0, rows);
+    for (const kind of ['scaled', 'plain'] as const) {
+      const [got, want] = [Array.from(fastSums[kind] ?? []), Array.from(slowSums[kind] ?? [])];
+      const largest = want.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+      const groups = cols / group;
+      for (const [i, v] of want.entries()) {
+        // Only one half of scales meeting scales is defined. f32 sums of group² products stand against f64 ones.
+        if (kind === 'scaled' && i % groups > Math.floor(i / groups) % groups) continue;
+        expect(Math.abs(got[i] - v)).toBeLessThan(1e-5 * largest);
+      }
+    }
+    const copy = { ...q, codes: q.codes.slice() };
+    expect(descend(w, copy, hessian, { math: fast })).toBe(descend(w, q, hessian));
+    expect(copy.codes).toEqual(q.codes);
+    expect(kernels.mark()).toBe(mark);
   });
 });

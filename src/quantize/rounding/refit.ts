@@ -2,7 +2,9 @@
  * Levels fitted to given codes: all scales (and minima) of a row together, so that its loss is least. Without the Hessian's
  * coupling between groups this is the least squares of each group; with it, groups make up for each other's errors.
  */
-import { checkRows, type LeveledRows, type SymmetricProduct, symmetricProduct } from './leveled-rows.ts';
+import { checkRows, type LeveledRows } from './leveled-rows.ts';
+import { slowMath } from './refine-math.ref.ts';
+import type { RefineMath } from './refine-math.ts';
 
 /** The loss of a row as a function of its levels t = [scales, minima]: t' matrix t - 2 rhs' t + a constant. */
 export interface LevelSystem {
@@ -15,52 +17,70 @@ export interface LevelSystem {
   rhs: Float64Array;
 }
 
+/** Sums of groups that are held at a time. */
+const heldSums = 2 ** 22;
+
 /**
  * The systems of rows, one after another in the same memory: cols² operations a row.
- * @param w [rows, cols]
+ * @param fed H w, [rows, cols]: it stays the same while codes and levels change
  * @param hessian [cols, cols]
  */
 export function* levelSystems(
-  w: Float32Array,
+  fed: Float32Array,
   quantized: LeveledRows,
   hessian: Float32Array,
-  product: SymmetricProduct = symmetricProduct,
+  math: RefineMath = slowMath,
 ): Generator<LevelSystem> {
-  checkRows(w, hessian, quantized);
-  const { rows, cols, group, codes, values, mins } = quantized;
+  checkRows(fed, hessian, quantized);
+  const { rows, cols, group, mins } = quantized;
   const groups = cols / group;
   const size = mins ? 2 * groups : groups;
-  const fed = product(w, hessian, cols); // H w, [rows, cols]
-  const sums = mins ? groupSums(hessian, cols, group) : undefined;
-  const matrix = new Float64Array(size * size);
-  const rhs = new Float64Array(size);
-  const x = new Float64Array(cols);
-  for (let r = 0; r < rows; r++) {
-    matrix.fill(0);
-    rhs.fill(0);
-    for (let c = 0; c < cols; c++) x[c] = values[codes[r * cols + c]];
-    for (let i = 0; i < cols; i++) {
-      const g = Math.floor(i / group);
-      rhs[g] += x[i] * fed[r * cols + i];
-      if (mins) rhs[groups + g] += fed[r * cols + i];
-      // A minimum meets all scales; of scale with scale one half is enough.
-      const last = mins ? groups : g + 1;
-      for (let h = 0, j = 0, at = i * cols; h < last; h++) {
-        let sum = 0;
-        for (const end = j + group; j < end; j++, at++) sum += hessian[at] * x[j];
-        if (h <= g) matrix[g * size + h] += x[i] * sum;
-        if (mins) matrix[(groups + g) * size + h] += sum;
+  const minima = mins ? minimaSums(hessian, cols, group) : undefined;
+  const system: LevelSystem = { groups, size, matrix: new Float64Array(size * size), rhs: new Float64Array(size) };
+  const chunk = Math.max(4, Math.min(64, Math.floor(heldSums / groups ** 2)));
+  for (let from = 0; from < rows; from += chunk) {
+    const to = Math.min(rows, from + chunk);
+    const sums = math.groupSums(quantized, hessian, from, to);
+    for (let r = 0; r < to - from; r++) {
+      const part = (all: Float32Array | Float64Array, g: number) => {
+        const at = (r * groups + g) * groups;
+        return all.subarray(at, at + groups);
+      };
+      for (let g = 0; g < groups; g++) {
+        system.matrix.set(part(sums.scaled, g), g * size);
+        if (!sums.plain || !minima) continue;
+        const row = (groups + g) * size;
+        system.matrix.set(part(sums.plain, g), row);
+        system.matrix.set(minima.subarray(g * groups, (g + 1) * groups), row + groups);
       }
+      mirror(system);
+      fillRhs(system, fed, quantized, from + r);
+      yield system;
     }
-    if (sums)
-      for (let g = 0; g < groups; g++) matrix.set(sums.subarray(g * groups, (g + 1) * groups), (groups + g) * size + groups);
-    for (let a = 0; a < size; a++) for (let b = 0; b < a; b++) matrix[b * size + a] = matrix[a * size + b];
-    yield { groups, size, matrix, rhs };
+  }
+}
+
+/** The upper half from the lower. */
+function mirror({ size, matrix }: LevelSystem): void {
+  for (let a = 0; a < size; a++) for (let b = 0; b < a; b++) matrix[b * size + a] = matrix[a * size + b];
+}
+
+function fillRhs(
+  { groups, rhs }: LevelSystem,
+  fed: Float32Array,
+  { cols, group, codes, values, mins }: LeveledRows,
+  row: number,
+): void {
+  rhs.fill(0);
+  for (let c = 0, at = row * cols; c < cols; c++, at++) {
+    const g = Math.floor(c / group);
+    rhs[g] += values[codes[at]] * fed[at];
+    if (mins) rhs[groups + g] += fed[at];
   }
 }
 
 /** Sums of H over pairs of groups, [groups, groups]: minima meeting minima, the same for all rows. */
-function groupSums(hessian: Float32Array, cols: number, group: number): Float64Array {
+function minimaSums(hessian: Float32Array, cols: number, group: number): Float64Array {
   const groups = cols / group;
   const sums = new Float64Array(groups * groups);
   for (let i = 0, at = 0; i < cols; i++) {
@@ -81,7 +101,7 @@ const singular = 1e-9;
  * @param levels [size], changed in place
  * @param highest upper bound of the minima (0 where a container subtracts them)
  */
-export function relaxLevels(system: LevelSystem, levels: Float64Array, highest = Number.POSITIVE_INFINITY, sweeps = 100): void {
+export function relaxLevels(system: LevelSystem, levels: Float64Array, highest = Number.POSITIVE_INFINITY, sweeps = 20): void {
   const { groups, size, matrix } = system;
   const slope = systemSlope(system, levels);
   const move = (i: number, delta: number) => {

@@ -4,6 +4,8 @@ import { encodeRows, firstBadScale, loadKernels } from '../../../kernels/index.t
 import { Random } from '../../../numeric/random.ts';
 import { correlatedHessian } from '../../../quantize/rounding/correlated.fixture.ts';
 import { rowLosses } from '../../../quantize/rounding/leveled-rows.ts';
+import { slowMath } from '../../../quantize/rounding/refine-math.ref.ts';
+import { refineMath } from '../../../quantize/rounding/refine-math.ts';
 import { storageBytes } from '../../../tensor/storage.ts';
 import { blocksFromTile, type LevelType, leveledRows, refineBlocks, tileFromBlocks } from './index.ts';
 import { layouts } from './layouts.ts';
@@ -11,6 +13,7 @@ import { layouts } from './layouts.ts';
 const kernels = await loadKernels();
 const [rows, cols] = [4, 512];
 const hessian = correlatedHessian(cols, 1, 700);
+const math = refineMath(kernels, slowMath.product);
 const importance = Float32Array.from({ length: cols }, (_, c) => hessian[c * cols + c]);
 
 /** The largest share of the encoder's loss that is left in a row: 0.25 to 0.58 on these inputs. */
@@ -20,11 +23,11 @@ describe.each(Object.keys(layouts) as LevelType[])('%s', (type) => {
   const random = new Random(3);
   const w = Float32Array.from({ length: rows * cols }, () => 0.02 * random.gaussian());
   const encoded = encodeRows(kernels, type, w, cols, importance);
-  const losses = (bytes: Uint8Array) => rowLosses(w, leveledRows(type, bytes, cols), hessian);
+  const losses = (bytes: Uint8Array) => rowLosses(w, leveledRows(type, bytes, cols), hessian, slowMath.product);
 
   it('loses less in every row', () => {
     const bytes = encoded.slice();
-    refineBlocks(type, w, bytes, hessian);
+    refineBlocks(type, w, bytes, hessian, { math });
     const [before, after] = [losses(encoded), losses(bytes)];
     for (const [r, loss] of after.entries()) expect(loss).toBeLessThan(remaining * before[r]);
     const mark = kernels.mark();
@@ -38,17 +41,17 @@ describe.each(Object.keys(layouts) as LevelType[])('%s', (type) => {
 
   it('gives a row the same bytes alone', () => {
     const bytes = encoded.slice();
-    refineBlocks(type, w, bytes, hessian, { rounds: 1, sweeps: 1 });
+    refineBlocks(type, w, bytes, hessian, { rounds: 1, sweeps: 1, math });
     const size = storageBytes(type, cols);
     const alone = encoded.slice(2 * size, 3 * size);
-    refineBlocks(type, w.slice(2 * cols, 3 * cols), alone, hessian, { rounds: 1, sweeps: 1 });
+    refineBlocks(type, w.slice(2 * cols, 3 * cols), alone, hessian, { rounds: 1, sweeps: 1, math });
     expect(alone).toEqual(bytes.slice(2 * size, 3 * size));
   });
 
   it('leaves zeros as they are', () => {
     const zeros = encodeRows(kernels, type, new Float32Array(cols), cols, importance);
     const bytes = zeros.slice();
-    refineBlocks(type, new Float32Array(cols), bytes, hessian);
-    expect(rowLosses(new Float32Array(cols), leveledRows(type, bytes, cols), hessian)[0]).toBe(0);
+    refineBlocks(type, new Float32Array(cols), bytes, hessian, { math });
+    expect(rowLosses(new Float32Array(cols), leveledRows(type, bytes, cols), hessian, slowMath.product)[0]).toBe(0);
   });
 });

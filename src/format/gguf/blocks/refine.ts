@@ -4,7 +4,9 @@
  */
 import { gridTable } from '../../../quantize/index.ts';
 import { type DescentOptions, descend } from '../../../quantize/rounding/descent.ts';
-import type { LeveledRows, SymmetricProduct } from '../../../quantize/rounding/leveled-rows.ts';
+import type { LeveledRows } from '../../../quantize/rounding/leveled-rows.ts';
+import { slowMath } from '../../../quantize/rounding/refine-math.ref.ts';
+import type { RefineMath } from '../../../quantize/rounding/refine-math.ts';
 import { levelSystems } from '../../../quantize/rounding/refit.ts';
 import { refitRow, type StoredLevels, type StoreLevels } from '../../../quantize/rounding/stored-levels.ts';
 import { readCodes, writeCodes } from './codes.ts';
@@ -45,34 +47,41 @@ export function refineBlocks(
   w: Float32Array,
   bytes: Uint8Array,
   hessian: Float32Array,
-  { rounds = 2, ...options }: RefineOptions = {},
+  { rounds = 2, sweeps = 4, math = slowMath }: RefineOptions = {},
 ): void {
   const cols = Math.sqrt(hessian.length);
   const levels = readLevels(type, bytes);
   const rows = rowsUnder(type, readCodes(type, bytes), levels, cols);
-  descend(w, rows, hessian, options);
-  for (let round = 0; round < rounds; round++) {
-    refitLevels(type, w, rows, levels, hessian, options.product);
-    descend(w, rows, hessian, options);
+  descend(w, rows, hessian, { sweeps, math });
+  if (rounds > 0) {
+    const fed = math.product(w, hessian, cols);
+    for (let round = 0; round < rounds; round++) {
+      refitLevels(type, fed, rows, levels, hessian, math);
+      descend(w, rows, hessian, { sweeps, math });
+    }
   }
   writeLevels(type, levels, bytes);
   writeCodes(type, rows.codes, bytes);
 }
 
-/** Refits the levels of all rows to their codes, in place. @param rows a view of `levels` */
+/**
+ * Refits the levels of all rows to their codes, in place.
+ * @param fed H w, [rows, cols]
+ * @param rows a view of `levels`
+ */
 function refitLevels(
   type: LevelType,
-  w: Float32Array,
+  fed: Float32Array,
   rows: LeveledRows,
   levels: BlockLevels,
   hessian: Float32Array,
-  product?: SymmetricProduct,
+  math: RefineMath,
 ): void {
   const { min } = layoutOf(type);
   const sets = levels.min ? [levels.scale, levels.min] : [levels.scale];
   const store = storeLevels(type);
   let row = 0;
-  for (const system of levelSystems(w, rows, hessian, product)) {
+  for (const system of levelSystems(fed, rows, hessian, math)) {
     const current = sets.map((set, i) => rowOf(type, set, i === 1, row, rows.rows));
     const refitted = refitRow(system, current, store, min?.subtracted ? 0 : undefined);
     refitted.forEach(({ units, codes, values }, i) => {
