@@ -11,6 +11,7 @@ export * from './q5_0';
 export * from './q5_1';
 export * from './q8_0';
 export * from './reductions';
+export * from './refine';
 export * from './q2_k';
 export * from './q3_k';
 export * from './q4_k';
