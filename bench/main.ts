@@ -6,6 +6,7 @@ const usage = `npm run bench -- [SECTION...]     (default: kernels evaluate quan
   kernels      encoding and decoding, one thread, beside ggml
   evaluate     tokens a second of the default model, native and wasm
   quantize     file to file on a synthetic model of 1.2 billion parameters, beside llama.cpp's quantizer
+  solver       GPTQ of one weight: factorization and rounding with feedback
   quality      size, perplexity and KL of every type on the default model, and docs/size-and-loss.svg
   checkpoint   only make that model (--container gguf|huggingface)
 Options: --runs 3  --threads 2  --layers 16  --types q4_0,q6_k  --all (every type)  --pure (one type for
@@ -37,6 +38,7 @@ runProgram(async () => {
       const { huggingface, pure } = options;
       return benchQuantize({ types, layers, threads, runs, huggingface, pure });
     },
+    solver: async () => (await import('./solver.ts')).benchSolver({ runs, threads }),
     quality: async () => (await import('./quality.ts')).benchQuality(),
     checkpoint: async () => {
       const { makeCheckpoint } = await import('./checkpoint.ts');

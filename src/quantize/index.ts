@@ -9,8 +9,6 @@ export { type IntegerGrid, integerGrid } from './grid/integer.ts';
 export {
   describeRange,
   gridOf,
-  type QuantizedMatrix,
-  quantizeMatrix,
   quantizeRows,
   rangeContext,
   surveyLimits,
@@ -19,4 +17,11 @@ export {
 } from './quantize-matrix.ts';
 export { rangeOf, ranges, scaleOf } from './range/registry.ts';
 export type { Limits, Range, RangeContext } from './range/types.ts';
+export type { Factor } from './rounding/factor.ts';
+export { type FactorResult, type FactorTask, factorTask } from './rounding/factor-task.ts';
+export { type FactorFailure, type FactorOptions, factorize, factorizeHere } from './rounding/factorize.ts';
+export { type FedRows, type FixedLevels, feedbackRows } from './rounding/feedback-rows.ts';
+export { type GptqScheme, gptqRows } from './rounding/gptq-rows.ts';
+export { feedbackLoss } from './rounding/loss.ts';
 export * from './scheme.ts';
+export { type MatrixOptions, type QuantizedMatrix, quantizeMatrix } from './whole-matrix.ts';

@@ -15,10 +15,10 @@ import type { ContainerName, Field, StoredTensor, TileForm } from '../format/typ
 import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
+import type { Drift } from '../quantize/rounding/drift.ts';
 import type { Factor } from '../quantize/rounding/factor.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
-import type { Drift } from './calibration/types.ts';
 import { compareRows } from './compare-rows.ts';
 import { checkFinite, encodeStorage } from './encode-storage.ts';
 

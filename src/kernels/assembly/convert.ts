@@ -1,5 +1,5 @@
 // The types without blocks: f32, f16, bf16 and, for reading only, f64. Tails of less than 8 values run through a padded copy.
-import { floatOf, halfOf } from './half';
+import { bfloatOf, floatOf, halfOf } from './half';
 
 const tail: usize = memory.data(64, 16);
 
@@ -11,14 +11,6 @@ export function encode_f32(x: usize, out: usize, rows: i32, cols: i32, weights: 
 /** src: f32[n] -> out: f32[n] */
 export function decode_f32(src: usize, out: usize, n: i32): void {
   memory.copy(out, src, <usize>n << 2);
-}
-
-@inline
-function bfloatOf(x: v128): v128 {
-  const high = i32x4.shr_u(x, 16);
-  const rounded = i32x4.shr_u(i32x4.add(x, i32x4.add(i32x4.splat(0x7fff), v128.and(high, i32x4.splat(1)))), 16);
-  const nan = i32x4.gt_s(v128.and(x, i32x4.splat(0x7fffffff)), i32x4.splat(0x7f800000));
-  return v128.bitselect(v128.or(high, i32x4.splat(64)), rounded, nan);
 }
 
 @inline

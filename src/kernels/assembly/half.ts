@@ -1,4 +1,4 @@
-// f16 <-> f32, one value or four lanes; half to even, NaN becomes 0x7e00 with its sign (as ggml writes it).
+// f16 <-> f32, one value or four lanes, and bf16; half to even, NaN becomes 0x7e00 with its sign (as ggml writes it).
 
 /** x: f32x4 -> i32x4 of f16 bits. */
 @inline
@@ -27,6 +27,15 @@ export function floatOf(half: v128): v128 {
   const infinite = v128.and(i32x4.gt_s(magnitude, i32x4.splat(0x7bff)), i32x4.splat(0x7f800000));
   const quiet = v128.and(i32x4.gt_s(magnitude, i32x4.splat(0x7c00)), i32x4.splat(0x00400000));
   return v128.or(v128.or(finite, sign), v128.or(infinite, quiet));
+}
+
+/** x: f32x4 -> i32x4 of bf16 bits. */
+@inline
+export function bfloatOf(x: v128): v128 {
+  const high = i32x4.shr_u(x, 16);
+  const rounded = i32x4.shr_u(i32x4.add(x, i32x4.add(i32x4.splat(0x7fff), v128.and(high, i32x4.splat(1)))), 16);
+  const nan = i32x4.gt_s(v128.and(x, i32x4.splat(0x7fffffff)), i32x4.splat(0x7f800000));
+  return v128.bitselect(v128.or(high, i32x4.splat(64)), rounded, nan);
 }
 
 @inline

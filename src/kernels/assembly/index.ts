@@ -1,6 +1,8 @@
 // The kernels' exports. Each file holds one family; see ../kernels.ts for the calling convention.
+export * from './cholesky';
 export * from './convert';
 export * from './divergence';
+export * from './feedback';
 export * from './memory';
 export * from './f8';
 export * from './iq4_nl';
@@ -12,6 +14,7 @@ export * from './q5_1';
 export * from './q8_0';
 export * from './reductions';
 export * from './refine';
+export * from './tile_product';
 export * from './q2_k';
 export * from './q3_k';
 export * from './q4_k';

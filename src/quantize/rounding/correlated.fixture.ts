@@ -36,3 +36,27 @@ export function roundedRows(
   });
   return { w, q: { rows, cols, group, codes, values, scales, ...(mins ? { mins: minima } : {}) } };
 }
+
+/** The Hessian of inputs of which a few are large and neighbours alike, symmetric to the bit. [cols, cols] */
+export function correlated(cols: number, seed: number): Float32Array {
+  const random = new Random(seed);
+  const tokens = cols + 50;
+  const x = new Float64Array(tokens * cols);
+  const gain = Array.from({ length: cols }, () => Math.exp(0.7 * random.gaussian()));
+  for (let t = 0; t < tokens; t++) {
+    let last = 0;
+    for (let c = 0; c < cols; c++) {
+      last = 0.8 * last + 0.6 * random.gaussian();
+      x[t * cols + c] = last * gain[c]!;
+    }
+  }
+  const h = new Float32Array(cols * cols);
+  for (let i = 0; i < cols; i++) {
+    for (let j = 0; j <= i; j++) {
+      let sum = 0;
+      for (let t = 0; t < tokens; t++) sum += x[t * cols + i]! * x[t * cols + j]!;
+      h[i * cols + j] = h[j * cols + i] = sum / tokens;
+    }
+  }
+  return h;
+}

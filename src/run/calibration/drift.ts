@@ -1,8 +1,8 @@
 /** Sums of what the quantized layers before have moved: see `Drift`. */
 import { type GraphTensor, gramRows } from '../../graph/index.ts';
 import type { InputGroup } from '../../model/index.ts';
+import type { Drift } from '../../quantize/rounding/drift.ts';
 import type { SumSessions } from './sums.ts';
-import type { Drift } from './types.ts';
 
 export class DriftSums {
   readonly #sessions: SumSessions;

@@ -1,18 +1,8 @@
 /** How activations are collected: layer by layer, with the inputs of linears shown by taps of the layer's graph. */
 import type { WeightReader } from '../../graph/types.ts';
 import type { InputGroup } from '../../model/index.ts';
+import type { Drift } from '../../quantize/rounding/drift.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
-
-/**
- * How far the layers before, as they are quantized, have moved what a linear reads: with x and h of the quantized model, x0 and h0 of
- * the unquantized one, means over tokens.
- */
-export interface Drift {
-  /** (x0 - x) x', [in, in] */
-  input: Float32Array;
-  /** (h0 - h) x', [out, in], where the linear's output is added to the stream h. */
-  residual?: Float32Array;
-}
 
 export type CapturedInput = Statistics & { drift?: Drift };
 

@@ -1,0 +1,215 @@
+/** The tile kernels of error feedback beside their references, bit by bit. */
+import { describe, expect, it } from 'vitest';
+import { roundBf16 } from '../numeric/bf16.ts';
+import { roundF16 } from '../numeric/f16.ts';
+import { Random } from '../numeric/random.ts';
+import { loadKernels } from './kernels.ts';
+import { feedbackRow, feedForward, type ReferenceLevel } from './ref/feedback.ref.ts';
+import { factorTile, fromPanels, solveTile, subtractProduct, TILE, toPanels } from './ref/tiles.ref.ts';
+
+const kernels = await loadKernels();
+const SIZE = TILE * TILE;
+const PANEL = TILE * 8;
+
+function gaussian(n: number, seed: number, gain = 1): Float32Array {
+  const random = new Random(seed);
+  return Float32Array.from({ length: n }, () => gain * random.gaussian());
+}
+
+/** Puts arrays into the arena, calls, and gives views of them back. */
+function inArena<T>(arrays: Float32Array[], call: (...at: number[]) => T): { result: T; arrays: Float32Array[] } {
+  const mark = kernels.mark();
+  const at = arrays.map((array) => kernels.alloc(array.byteLength));
+  for (const [i, array] of arrays.entries()) kernels.f32(at[i]!, array.length).set(array);
+  const result = call(...at);
+  const out = arrays.map((array, i) => kernels.f32(at[i]!, array.length).slice());
+  kernels.reset(mark);
+  return { result, arrays: out };
+}
+
+/** x xᵀ / 128 + I / 10, symmetric to the bit. */
+function positive(seed: number): Float32Array {
+  const x = gaussian(SIZE, seed);
+  const h = new Float32Array(SIZE);
+  for (let i = 0; i < TILE; i++) {
+    for (let j = i; j < TILE; j++) {
+      let sum = i === j ? 0.1 : 0;
+      for (let k = 0; k < TILE; k++) sum += (x[i * TILE + k]! * x[j * TILE + k]!) / TILE;
+      h[i * TILE + j] = h[j * TILE + i] = sum;
+    }
+  }
+  return h;
+}
+
+describe('tiles', () => {
+  it('subtract_product', () => {
+    const [a, b, c] = [1, 2, 3].map((seed) => gaussian(SIZE, seed)) as [Float32Array, Float32Array, Float32Array];
+    const { arrays } = inArena(
+      [a, b, c].map((x) => toPanels(x)),
+      (at, bt, ct) => kernels.call('subtract_product', at!, 4096, bt!, ct!, 4096, 16),
+    );
+    expect(fromPanels(arrays[2]!)).toEqual(subtractProduct(a, b, c));
+  });
+
+  it("factor_tile: the reference, and R R' = C", () => {
+    const c = positive(4);
+    const { result, arrays } = inArena([toPanels(c)], (at) => kernels.call('factor_tile', at!));
+    expect(result).toBe(-1);
+    const r = fromPanels(arrays[0]!).map((x, at) => (at % TILE >= Math.floor(at / TILE) ? x : 0));
+    expect(r).toEqual(factorTile(c));
+    for (let i = 0; i < TILE; i += 7) {
+      for (let j = 0; j < TILE; j++) {
+        let sum = 0;
+        for (let k = 0; k < TILE; k++) sum += r[i * TILE + k]! * r[j * TILE + k]!;
+        expect(Math.abs(sum - c[i * TILE + j]!)).toBeLessThan(1e-5);
+      }
+    }
+  });
+
+  it.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])('factor_tile refuses the pivot %f', (pivot) => {
+    for (const row of [0, 5, 127]) {
+      const c = Float32Array.from({ length: SIZE }, (_, at) => (at % (TILE + 1) === 0 ? 1 : 0));
+      c[row * (TILE + 1)] = pivot;
+      expect(inArena([toPanels(c)], (at) => kernels.call('factor_tile', at!)).result).toBe(row & ~3);
+      expect(factorTile(c)).toBeUndefined();
+    }
+  });
+
+  it('solve_tile and unit_tile', () => {
+    const r = factorTile(positive(5))!;
+    const c = gaussian(SIZE, 6);
+    const solved = inArena([toPanels(c), toPanels(r)], (at, diagonal) => kernels.call('solve_tile', at!, diagonal!));
+    const x = solveTile(c, r);
+    expect(fromPanels(solved.arrays[0]!)).toEqual(x);
+
+    const roots = Float32Array.from({ length: TILE }, (_, i) => r[i * (TILE + 1)]!);
+    for (const [tile, corner] of [
+      [x, 0],
+      [r, 1],
+    ] as const) {
+      const call = (from: number, at: number, out: number) => kernels.call('unit_tile', from, at, corner, out);
+      const { arrays } = inArena([toPanels(tile), roots, tile], (from, at, out) => call(from!, at!, out!));
+      const wanted = tile.map((value, at) => {
+        const [i, j] = [Math.floor(at / TILE), at % TILE];
+        if (!corner || i < j) return value / roots[j]!;
+        return i === j ? 1 : 0;
+      });
+      expect(fromPanels(arrays[2]!, true)).toEqual(wanted);
+    }
+  });
+});
+
+describe('feedback in a tile', () => {
+  const s = gaussian(SIZE, 7, 0.1).map((value, at) =>
+    at % TILE > Math.floor(at / TILE) ? value : at % (TILE + 1) === 0 ? 1 : 0,
+  );
+  const panels = 2;
+  const rows = panels * 8;
+  const x = gaussian(rows * TILE, 8); // [rows, 128]
+  const fed = gaussian(rows * TILE, 9, 0.3);
+  const roots = gaussian(TILE, 10).map(Math.abs);
+  /** [rows, 128] to [panels][128][8] and back. */
+  const gather = (a: Float32Array): Float32Array => a.map((_, at) => a[((at >> 10) * 8 + (at & 7)) * TILE + ((at >> 3) & 127)]!);
+  const row = (a: Float32Array, r: number): Float32Array =>
+    Float32Array.from({ length: TILE }, (_, k) => a[(r >> 3) * PANEL + k * 8 + (r & 7)]!);
+  const of = (a: Float32Array, r: number): Float32Array => a.subarray(r * TILE, (r + 1) * TILE);
+
+  it.each([
+    [0, 128],
+    [0, 3],
+    [5, 6],
+    [30, 101],
+    [126, 128],
+  ])('feed_forward of columns %i to %i', (from, to) => {
+    const run = (xt: number, ft: number, st: number) => kernels.call('feed_forward', xt, TILE, ft, st, from, to, panels);
+    const { arrays } = inArena([gather(x), gather(fed), toPanels(s, true)], (xt, ft, st) => run(xt!, ft!, st!));
+    for (let r = 0; r < rows; r++) expect(row(arrays[0]!, r)).toEqual(feedForward(of(x, r), of(fed, r), s, from, to));
+  });
+
+  const groups = 4;
+  /** Every kind of level: a minimum, something added before rounding, a scale of 0, a negative one. */
+  const levelOf = (r: number, group: number): ReferenceLevel => ({
+    scale: [0.25, Math.fround(0.3), 0, -0.5][(r + group) % 4]!,
+    minimum: group % 2 ? Math.fround(-0.7) : 0,
+    before: group === 2 ? 7.25 : 0,
+    low: -(r % 5),
+  });
+  const levels = new Float32Array(panels * groups * 32); // [panels][groups][4][8]
+  for (let r = 0; r < rows; r++) {
+    for (let group = 0; group < groups; group++) {
+      const at = ((r >> 3) * groups + group) * 32 + (r & 7);
+      Object.values(levelOf(r, group)).forEach((value, i) => {
+        levels[at + 8 * i] = value;
+      });
+    }
+  }
+  const groupOf = Int32Array.from({ length: TILE }, (_, k) => (k * 7) % groups);
+  const codebook = Float32Array.from({ length: 16 }, (_, i) => Math.fround((i - 8) ** 3 / 50));
+  const table = Float32Array.from({ length: 31 }, (_, i) =>
+    i < 16 ? codebook[i]! : (codebook[i - 16]! + codebook[i - 15]!) / 2,
+  );
+  const decodings = [Math.fround, roundF16, roundBf16];
+
+  it.each([
+    ['integers', 0, 0],
+    ['integers decoded in f16', 1, 0],
+    ['integers decoded in bf16', 2, 0],
+    ['a codebook', 0, 1],
+  ])('feedback_tile: %s', (_, decode, books) => {
+    for (const [from, to] of [
+      [0, 128],
+      [37, 38],
+      [9, 90],
+    ] as const) {
+      const bits = new Float32Array(groupOf.buffer);
+      const codes = new Float32Array((panels * PANEL) / 4);
+      const loss = new Float32Array(rows);
+      const { arrays } = inArena(
+        [gather(x), gather(fed), toPanels(s, true), levels, bits, table, codes, roots, loss],
+        (...at) => {
+          const [xt, ft, st, lt, gt, tt, ct, rt, sumt] = at as [
+            number,
+            number,
+            number,
+            number,
+            number,
+            number,
+            number,
+            number,
+            number,
+          ];
+          kernels.call(
+            'feedback_tile',
+            xt,
+            TILE,
+            ft,
+            st,
+            from,
+            to,
+            panels,
+            lt,
+            groups,
+            gt,
+            15,
+            decode,
+            books ? tt : 0,
+            ct,
+            rt,
+            sumt,
+          );
+        },
+      );
+      const bytes = new Uint8Array(arrays[6]!.buffer);
+      for (let r = 0; r < rows; r++) {
+        const grid = books ? { codebook } : { span: 15 };
+        const level = (column: number) => levelOf(r, groupOf[column]!);
+        const wanted = feedbackRow(of(x, r), of(fed, r), s, [from, to], level, grid, roots, decodings[decode]);
+        expect(row(arrays[0]!, r)).toEqual(wanted.x);
+        expect(Array.from({ length: to - from }, (_, k) => bytes[(r >> 3) * PANEL + (from + k) * 8 + (r & 7)])).toEqual(
+          wanted.codes,
+        );
+        expect(arrays[8]![r]).toBe(wanted.loss);
+      }
+    }
+  });
+});
