@@ -4,6 +4,7 @@ export { buildCross, buildGram, buildReductions, gramRows, type Reduction } from
 export type { Attribute, Constant, Dimension, ElementType, Graph, GraphNode, GraphValue } from './ir.ts';
 export { bytesOf } from './ir.ts';
 export { checkIds, type LoadedLanguageModel, loadLanguageModel } from './language-model.ts';
+export { layerRunBytes, sequencesOfRun } from './layer-runs.ts';
 export {
   buildHead,
   buildLayer,

@@ -39,6 +39,8 @@ export interface GptqRounding {
   groups: 'dynamic' | 'static';
   /** Columns worked on between two updates of the rest (128). */
   block: number;
+  /** After the feedback: rounds of refitted levels and descent on codes, by the same Hessian (0: none). */
+  refine: number;
 }
 
 /** Which code a weight gets; the nearest one where a scheme has no rounding. */

@@ -1,9 +1,11 @@
 /** The bound on the memory of a run, known before it begins. */
 import type { Layout, Model } from '../format/types.ts';
+import { layerRunBytes } from '../graph/layer-runs.ts';
+import { type ModelSpec, modelTensors } from '../model/index.ts';
 import { elements } from '../tensor/tensor.ts';
-import type { PlanNode } from './nodes.ts';
+import { type Group, hessianBytes, type PlanNode } from './nodes.ts';
 import { seesAllValues } from './resolve.ts';
-import { sourceRowBytes, tilesOf } from './tiles.ts';
+import { isSolved, sourceRowBytes, tilesOf } from './tiles.ts';
 
 /**
  * Measured: Node itself with the library; a worker's own isolate and kernels; and what an isolate lets pile up outside of its heap
@@ -18,7 +20,7 @@ export interface MemoryRequest {
   layout: Layout;
   nodes: readonly PlanNode[];
   threads: number;
-  calibration?: { context: number; samples: number };
+  calibration?: { order: string; correct: boolean; context: number; samples: number };
 }
 
 export function peakMemory({ model, layout, nodes, threads, calibration }: MemoryRequest): number {
@@ -26,6 +28,7 @@ export function peakMemory({ model, layout, nodes, threads, calibration }: Memor
   for (const tensor of layout.tensors) {
     const [first] = tilesOf(tensor);
     if (!first) continue;
+    if (isSolved(tensor)) tile = Math.max(tile, (first[1] - first[0]) * tensor.from.cols * SOLVED_VALUE_BYTES);
     const share = (first[1] - first[0]) / tensor.from.rows;
     const integers = tensor.scheme.kind === 'integer' ? 3 * 4 * elements(tensor.shape) * share : 0;
     const survey = tensor.scheme.kind === 'integer' && seesAllValues(tensor.scheme) ? 3 * 4 * elements(tensor.shape) : 0;
@@ -33,5 +36,38 @@ export function peakMemory({ model, layout, nodes, threads, calibration }: Memor
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
   const garbage = layout.tensors.some((tensor) => tensor.scheme.kind === 'integer') ? WORKER_GARBAGE : 0;
-  return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + garbage + tile));
+  const calibrated = calibrationMemory(model, nodes, calibration);
+  return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + garbage + tile) + calibrated);
+}
+
+/** Measured: bytes a value of a tile that is rounded with feedback: weights, targets, panels, gradients, systems of levels. */
+const SOLVED_VALUE_BYTES = 56;
+/** Hidden states past this go to a file. */
+const STATE_BYTES = 512e6;
+/** ONNX Runtime with its arenas. */
+const RUNTIME_MEMORY = 150e6;
+
+/** What activations take: states of all samples, one layer's weights and run, and the matrices of the inputs captured together. */
+function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibration: MemoryRequest['calibration']): number {
+  const twice = calibration?.correct && calibration.order !== 'parallel' ? 2 : 1;
+  const solve = Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? solveBytes(node.group) : 0)));
+  if (!calibration || !spec) return solve;
+  const { samples, context } = calibration;
+  const captured = nodes.map((node) => {
+    if (node.kind !== 'capture') return 0;
+    const drift = ({ width, residual }: Group) => 4 * width * (width + (residual ? spec.hidden : 0));
+    return node.groups.reduce((sum, group) => sum + hessianBytes(group) + (twice === 2 ? drift(group) : 0), 0);
+  });
+  const weights = Math.max(0, ...Array.from({ length: spec.layers }, (_, layer) => layerWeightBytes(spec, layer)));
+  const states = Math.min(STATE_BYTES, 4 * samples * context * spec.hidden);
+  return RUNTIME_MEMORY + Math.max(0, ...captured) + solve + twice * (states + weights + layerRunBytes(spec, context));
+}
+
+/** The damped copy of a Hessian, and half a matrix for its factor. */
+function solveBytes({ width }: Group): number {
+  return 6 * width * width;
+}
+
+function layerWeightBytes(spec: ModelSpec, layer: number): number {
+  return modelTensors(spec).reduce((sum, tensor) => sum + (tensor.layer === layer ? 4 * elements(tensor.shape) : 0), 0);
 }

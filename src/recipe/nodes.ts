@@ -97,16 +97,9 @@ function layerGroups({ spec }: Model, tensors: readonly PlacedTensor[]): Map<num
   for (let layer = 0; layer <= spec.layers; layer++) {
     const groups = inputGroups(spec, layer).flatMap(({ linears, width, residual }) => {
       const readers = linears.filter((linear) => needing.has(linear));
-      return readers.length
-        ? [
-            groupOf(
-              readers,
-              readers.map((linear) => needing.get(linear)!),
-              width,
-              tensors,
-            ),
-          ]
-        : [];
+      if (readers.length === 0) return [];
+      const indices = readers.map((linear) => needing.get(linear)!);
+      return [{ ...groupOf(readers, indices, width, tensors), ...(residual && { residual }) }];
     });
     if (groups.length) found.set(layer, groups);
   }

@@ -28,6 +28,7 @@ const rounding = z
       .default('static')
       .describe('Scales are found when the first column of a group is reached, or all before the first column.'),
     block: z.int().min(1).max(4096).default(128).describe('Columns worked on between two updates of the rest.'),
+    refine: z.int().min(0).max(20).default(3).describe('Rounds of refitted scales and descent on codes after the feedback.'),
   })
   .describe('GPTQ: the error of each column is spread over those that follow. It needs statistics of the inputs.');
 
@@ -42,7 +43,9 @@ const calibration = z
     correct: z
       .boolean()
       .default(true)
-      .describe('Weights aim at the outputs of the unquantized model: they make up for what quantized layers before them changed.'),
+      .describe(
+        'Weights aim at the outputs of the unquantized model: they make up for what quantized layers before them changed.',
+      ),
     samples: z.int().min(1).max(1_000_000).default(128).describe('Windows of text.'),
     context: z.int().min(2).optional().describe("Tokens in a window; default 2048 or the model's limit."),
     seed: z.int().min(0).optional().describe('Windows at random places; default: the first ones.'),

@@ -8,6 +8,15 @@ const TILE_BYTES = 4 * 2 ** 20;
 /** Integer grids are encoded in JavaScript, with several arrays of a tile's values alive at once. */
 const INTEGER_TILE_BYTES = 2 ** 19;
 
+/** Feedback reads the factor once a tile: the more rows, the better; but each matrix gives work to several threads. */
+const SOLVED_TILE_BYTES = 4 * 2 ** 20;
+const SOLVED_TILES = 8;
+
+/** Whether the codes of a tensor are chosen with feedback. */
+export function isSolved({ scheme }: Pick<PlacedTensor, 'scheme'>): boolean {
+  return scheme.kind !== 'keep' && scheme.rounding !== undefined;
+}
+
 /** Rows of more values than this are cut where nothing depends on the row: a vector of a gigabyte has only one. */
 const LONG_ROW = 2 ** 20;
 
@@ -28,8 +37,10 @@ export function cutLongRows(tensor: PlacedTensor): PlacedTensor {
 export function tilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
   const { rows } = tensor.from;
   const rowBytes = Math.max(sourceRowBytes(tensor), tensor.bytes / Math.max(1, rows));
-  const tileBytes = tensor.scheme.kind === 'integer' ? INTEGER_TILE_BYTES : TILE_BYTES;
-  const wanted = Math.max(1, Math.floor(tileBytes / Math.max(1, rowBytes)));
+  const solved = isSolved(tensor);
+  const tileBytes = solved ? SOLVED_TILE_BYTES : tensor.scheme.kind === 'integer' ? INTEGER_TILE_BYTES : TILE_BYTES;
+  const fitting = Math.max(1, Math.floor(tileBytes / Math.max(1, rowBytes)));
+  const wanted = solved ? Math.max(1, Math.min(fitting, Math.ceil(rows / SOLVED_TILES))) : fitting;
   const step = Math.max(tensor.rowMultiple, Math.floor(wanted / tensor.rowMultiple) * tensor.rowMultiple);
   const tiles: (readonly [number, number])[] = [];
   for (let from = 0; from < rows; from += step) tiles.push([from, Math.min(rows, from + step)]);

@@ -21,6 +21,7 @@ import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import { compareRows } from './compare-rows.ts';
 import { checkFinite, encodeStorage } from './encode-storage.ts';
+import { roundIntegers, roundStorage, solvedInputs } from './round-tile.ts';
 
 export interface TileField {
   handle: SinkHandle;
@@ -50,6 +51,8 @@ export interface TileInputs {
   meansquare?: Float32Array;
   /** For error feedback. */
   factor?: Factor;
+  /** (1 / n) sum of x x' with the factor's damp, [cols, cols]; shared between threads where memory can be. */
+  hessian?: Float32Array;
   /** What the quantized layers before have moved: the target makes up for it. */
   drift?: Drift;
 }
@@ -99,6 +102,12 @@ export async function runTile(task: TileTask, tools: TileTools): Promise<TileRes
 function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] {
   const { scheme } = task;
   if (rows.tile && task.tile && scheme.kind === 'keep') return packed(task, rows.tile);
+  const solved = solvedInputs(task);
+  if (solved && scheme.kind === 'storage') {
+    const blocks = roundStorage(task, scheme, kernels, rows);
+    return [{ key: 'data', offset: placeOf(task, 'data'), bytes: () => blocks }];
+  }
+  if (solved && scheme.kind === 'integer') return packed(task, roundIntegers(task, scheme, kernels, rows));
   if (scheme.kind !== 'integer') {
     const exact = exactly(task, rows);
     if (exact) return [{ key: 'data', offset: placeOf(task, 'data'), bytes: () => exact }];

@@ -68,7 +68,7 @@ function schemeOf(c: Case): GptqScheme {
       damp: c.percdamp,
       order: c.act ? 'activation' : 'natural',
       groups: c.static ? 'static' : 'dynamic',
-      block: c.blocksize,
+      block: c.blocksize, refine: 0,
     },
   };
 }
@@ -127,7 +127,7 @@ describe.each(['layer_96x128', 'layer_64x256'])('%s', (layer) => {
     if (!has(`Hinv_upper.${kind}`)) return;
     const { values: wanted } = tensor(`Hinv_upper.${kind}`);
     const order = kind === 'act' ? 'activation' : 'natural';
-    const rounding: GptqScheme['rounding'] = { kind: 'gptq', damp: 0.01, order, groups: 'dynamic', block: 128 };
+    const rounding: GptqScheme['rounding'] = { kind: 'gptq', damp: 0.01, order, groups: 'dynamic', block: 128, refine: 0 };
     const u = inverseUpper(orderedHessian(h, cols, rounding).h, cols);
     const largest = Math.max(...wanted.map(Math.abs));
     u.forEach((value, i) => {

@@ -15,7 +15,7 @@ import { type GptqScheme, gptqRows } from './gptq-rows.ts';
 import { feedbackLoss } from './loss.ts';
 
 const kernels = await loadKernels();
-const rounding: GptqRounding = { kind: 'gptq', damp: 0.01, order: 'natural', groups: 'dynamic', block: 128 };
+const rounding: GptqRounding = { kind: 'gptq', damp: 0.01, order: 'natural', groups: 'dynamic', block: 128, refine: 0 };
 const base: GptqScheme = {
   kind: 'integer',
   bits: 4,
@@ -183,7 +183,7 @@ describe('gptqRows', () => {
     expect(() => gptqRows(kernels, w, { ...place, shape: [2, 64] }, base, factor)).toThrow(RecipeError);
     expect(() => gptqRows(kernels, w.slice(1), place, base, factor)).toThrow(RecipeError);
     expect(() => round(w, 2, { ...base, granularity: { group: 24 } }, factor)).toThrow(RecipeError);
-    expect(() => round(w, 2, { ...base, rounding: { ...rounding, block: 0 } }, factor)).toThrow(RecipeError);
+    expect(() => round(w, 2, { ...base, rounding: { ...rounding, block: 0, refine: 0 } }, factor)).toThrow(RecipeError);
     expect(() =>
       round(
         w.map(() => 1e9),

@@ -16,6 +16,8 @@ export interface StoredLevels {
   /** Of codes. */
   lowest: number;
   highest: number;
+  /** To the type that units are stored in; default f16. */
+  round?(unit: number): number;
 }
 
 /** The nearest storable levels. wished, weights: [size], scales then minima; gives the scales, then the minima. */
@@ -125,7 +127,7 @@ function descendUnits(
       for (let b = 0; b < shared; b++) curvature += code(a) * matrix[(from + a) * size + from + b] * code(b);
     }
     if (!(curvature > 0)) continue;
-    const unit = roundF16(units[u] - along / curvature);
+    const unit = (set.round ?? roundF16)(units[u] - along / curvature);
     if (unit === units[u] || unit * units[u] <= 0 || !Number.isFinite(unit)) continue;
     const moved = Array.from({ length: shared }, (_, a) => Math.fround(unit * code(a)));
     if (

@@ -2,6 +2,7 @@
 import { type GraphTensor, gramRows } from '../../graph/index.ts';
 import type { InputGroup } from '../../model/index.ts';
 import type { Drift } from '../../quantize/rounding/drift.ts';
+import { shared } from './shared.ts';
 import type { SumSessions } from './sums.ts';
 
 export class DriftSums {
@@ -48,11 +49,6 @@ export class DriftSums {
       part.set(cross!.data as Float32Array);
     }
   }
-}
-
-/** In memory that workers get without a copy, where there is such. */
-function shared(count: number): Float32Array {
-  return new Float32Array(typeof SharedArrayBuffer === 'undefined' ? new ArrayBuffer(4 * count) : new SharedArrayBuffer(4 * count));
 }
 
 function index(value: number): GraphTensor {

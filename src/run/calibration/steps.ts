@@ -16,6 +16,7 @@ import type { RunPlace } from '../publish.ts';
 import type { TensorWriter } from '../tensor-writer.ts';
 import { weightReader } from '../weights.ts';
 import type { TileWorkers } from '../workers.ts';
+import { shared } from './shared.ts';
 import type { CapturedInput, LayerWalk } from './types.ts';
 import { openWalk } from './walk.ts';
 
@@ -191,7 +192,7 @@ export class CalibratedSteps {
     progress.say(`solving ${group.linears.join(', ')}`);
     const statistics = this.#captured.get(group) ?? (await this.#stored(group));
     this.#captured.delete(group);
-    const factors = new Map<string, Factor | undefined>();
+    const factors = new Map<string, Solved | undefined>();
     for (const index of group.tensors) {
       const { scheme, source } = plan.layout.tensors[index]!;
       const rounding = scheme.kind === 'keep' ? undefined : scheme.rounding;
@@ -203,10 +204,10 @@ export class CalibratedSteps {
       }
       const key = `${rounding.damp} ${rounding.order}`;
       if (!factors.has(key)) factors.set(key, await this.#factor(group, statistics, hessian, rounding));
-      const factor = factors.get(key);
-      const drift = factor && statistics.drift;
-      writer.inputs.set(index, { ...(meansquare && { meansquare }), ...(factor && { factor }), ...(drift && { drift }) });
-      if (!factor) progress.say(`${source}: rounded to nearest`);
+      const solved = factors.get(key);
+      const drift = solved && statistics.drift;
+      writer.inputs.set(index, { ...(meansquare && { meansquare }), ...solved, ...(drift && { drift }) });
+      if (!solved) progress.say(`${source}: rounded to nearest`);
     }
     const record = this.#solves.get(group.linears.join(' '));
     if (record) await journal.add(record);
@@ -217,7 +218,7 @@ export class CalibratedSteps {
     { tokens }: CapturedInput,
     hessian: Float32Array,
     rounding: GptqRounding,
-  ): Promise<Factor | undefined> {
+  ): Promise<Solved | undefined> {
     const { workers } = this.#parts;
     const { damp, order } = rounding;
     const name = group.linears[0]!;
@@ -232,7 +233,7 @@ export class CalibratedSteps {
       dead: failed ? 0 : solved.dead.reduce((sum, one) => sum + one, 0),
       ...(failed && { fallback: solved.fallback }),
     });
-    return failed ? undefined : solved;
+    return failed ? undefined : { factor: solved, hessian: damped(hessian, solved) };
   }
 
   async #stored(group: Group): Promise<CapturedInput> {
@@ -244,6 +245,21 @@ export class CalibratedSteps {
       statistics.meansquare = await reader.read(linear, 'meansquare');
     return statistics;
   }
+}
+
+interface Solved {
+  factor: Factor;
+  hessian: Float32Array;
+}
+
+/** A copy with the damp that the factor has, in memory that workers get without a copy where there is such. */
+function damped(hessian: Float32Array, { cols, dead, damp }: Factor): Float32Array {
+  const copy = shared(hessian.length);
+  copy.set(hessian);
+  let trace = 0;
+  for (let i = 0; i < cols; i++) trace += dead[i] ? 1 : hessian[i * (cols + 1)]!;
+  for (let i = 0; i < cols; i++) copy[i * (cols + 1)] = (dead[i] ? 1 : hessian[i * (cols + 1)]!) + (damp * trace) / cols;
+  return copy;
 }
 
 /** The mean square of each input. */

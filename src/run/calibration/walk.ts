@@ -14,6 +14,7 @@ import {
   keepOutputs,
   layerPrefix,
   positionFeeds,
+  sequencesOfRun,
   showValue,
   tapInputs,
   type WeightReader,
@@ -286,15 +287,6 @@ function tapOf({ linears }: InputGroup, nodes: readonly string[], taps: Readonly
   const shown = new Set(nodes.map((node) => taps.get(node)!));
   if (shown.size !== 1) throw new ModelError({ what: 'linears of one group read different inputs', where: linears.join(', ') });
   return [...shown][0]!;
-}
-
-/** Bound on the attention scores of a run, bytes. */
-const scoreBytes = 2 ** 29;
-
-/** Sequences that pass together: 4096 tokens, 2048 in wide models, and fewer where their attention scores would be large. */
-function sequencesOfRun({ hidden, intermediate, heads }: ModelSpec, context: number): number {
-  const tokens = Math.max(hidden, intermediate) > 4096 ? 2048 : 4096;
-  return Math.max(1, Math.min(Math.floor(tokens / context), Math.floor(scoreBytes / (4 * heads * context * context))));
 }
 
 /** For readers that know whole matrices only. @param table [vocab, hidden] */

@@ -1,0 +1,71 @@
+/** A tile whose codes are chosen with error feedback: the rows as a whole, because columns see each other. */
+import { RecipeError } from '../errors.ts';
+import { hasLevels, roundBlocks } from '../format/gguf/blocks/index.ts';
+import type { FetchedRows } from '../format/read-rows.ts';
+import type { Kernels } from '../kernels/kernels.ts';
+import { type GptqScheme, gptqRows } from '../quantize/rounding/gptq-rows.ts';
+import { slowMath } from '../quantize/rounding/refine-math.ref.ts';
+import { type RefineMath, refineMath } from '../quantize/rounding/refine-math.ts';
+import { refineTile } from '../quantize/rounding/refine-tile.ts';
+import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import type { QuantizedTile } from '../quantized/types.ts';
+import { checkFinite } from './encode-storage.ts';
+import type { TileInputs, TileTask } from './tile.ts';
+
+/** What feedback needs of the input. */
+export type SolvedInputs = TileInputs & Required<Pick<TileInputs, 'factor' | 'hessian'>>;
+
+/** Whether a task's codes are chosen with feedback: its scheme asks for it and the Hessian could be factorized. */
+export function solvedInputs({ scheme, inputs }: TileTask): SolvedInputs | undefined {
+  return scheme.kind !== 'keep' && scheme.rounding && inputs?.factor && inputs.hessian ? (inputs as SolvedInputs) : undefined;
+}
+
+export function roundIntegers(task: TileTask, scheme: IntegerScheme, kernels: Kernels, rows: FetchedRows): QuantizedTile {
+  const inputs = solvedInputs(task)!;
+  const target = targetOf(task, kernels, rows, inputs);
+  const [from, to] = task.rows;
+  const place = { name: task.name, shape: [task.from.rows, task.from.cols] as const, from, to };
+  const tile = gptqRows(kernels, target, place, scheme as GptqScheme, inputs.factor);
+  refineTile(target, tile, inputs.hessian, { rounds: scheme.rounding!.refine, math: mathOf(kernels) });
+  return tile;
+}
+
+export function roundStorage(
+  task: TileTask,
+  scheme: Extract<Scheme, { kind: 'storage' }>,
+  kernels: Kernels,
+  rows: FetchedRows,
+): Uint8Array {
+  const { type } = scheme;
+  if (!hasLevels(type))
+    throw new RecipeError({
+      what: 'this type cannot be rounded with feedback',
+      where: task.name,
+      value: type,
+      next: 'use --method rtn',
+    });
+  const inputs = solvedInputs(task)!;
+  const target = targetOf(task, kernels, rows, inputs);
+  return roundBlocks(kernels, type, target, {
+    ...inputs,
+    rounds: scheme.rounding!.refine,
+    math: mathOf(kernels),
+    name: task.name,
+  });
+}
+
+/** What the codes aim at, [rows of the tile, cols]. */
+function targetOf(task: TileTask, kernels: Kernels, rows: FetchedRows, _: SolvedInputs): Float32Array {
+  const { cols } = task.from;
+  const mark = kernels.mark();
+  const at = kernels.alloc(rows.count * cols * 4);
+  rows.decode(0, rows.count, at);
+  checkFinite(task, kernels, at, 0, rows.count);
+  const weights = kernels.f32(at, rows.count * cols).slice();
+  kernels.reset(mark);
+  return weights;
+}
+
+function mathOf(kernels: Kernels): RefineMath {
+  return refineMath(kernels, slowMath.product);
+}
