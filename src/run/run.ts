@@ -11,6 +11,7 @@
 import { peakMemory } from '#run/spawn';
 import { LimitError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
+import { writeField } from '../format/field-ranges.ts';
 import { contentSample, sha256 } from '../format/fingerprint.ts';
 import type { PlacedTensor } from '../format/types.ts';
 import type { ByteSink, Store } from '../io/types.ts';
@@ -92,7 +93,8 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       if (result) resumed++;
       else {
         result = await workers.tile({ ...task, steps: verify === 'none' ? 'write' : 'both' });
-        for (const { key, offset, bytes } of result.pieces ?? []) await sinks[tensor.fields[key]!.file]!.write(bytes, offset);
+        for (const { key, bytes } of result.pieces ?? [])
+          await writeField(sinks[tensor.fields[key]!.file]!, tensor.fields[key]!, rows, bytes);
         await journal.add([index, rows[0], result.errors ?? null]);
       }
       if (result.errors) errors[index]!.push(result.errors);
