@@ -6,7 +6,8 @@
  *   g_idx  i32 [in]
  * Version 1 stores each zero point minus one, version 2 as it is. As GPTQModel does, one is taken off (and added) in whole words: a
  * zero point of 0 borrows from its neighbour in the word, and reading gives both back. AutoGPTQ instead lets the -1 run over
- * the whole word; such zero points are lost, and nothing can be read from them.
+ * the whole word; such zero points are lost, and nothing can be read from them. Zero points of 3 bits cross words: there one is
+ * taken off each by itself, modulo 8.
  */
 import { FormatError } from '../../errors.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
@@ -77,9 +78,22 @@ function zeroCodes(tile: QuantizedTile, form: TileForm, count: number): Uint8Arr
 
 /** zeros: [groups, rows] */
 function packZeros(zeros: Uint8Array, groups: number, rows: number, bits: number, version: 1 | 2): Uint8Array {
+  if (version === 1 && 32 % bits !== 0) return packRows(shifted(zeros, bits, -1), groups, rows, bits);
   const bytes = packRows(zeros, groups, rows, bits);
-  if (version === 1) addToFields(bytes, bits, rows, -1);
+  if (version === 1) addToFields(bytes, bits, -1);
   return bytes;
+}
+
+/** -> [groups, rows] */
+function unpackZeros(bytes: Uint8Array, groups: number, rows: number, bits: number, version: 1 | 2): Uint8Array {
+  if (version === 1 && 32 % bits !== 0) return shifted(unpackRows(bytes, groups, rows, bits), bits, 1);
+  const packed = bytes.slice();
+  if (version === 1) addToFields(packed, bits, 1);
+  return unpackRows(packed, groups, rows, bits);
+}
+
+function shifted(zeros: Uint8Array, bits: number, by: 1 | -1): Uint8Array {
+  return zeros.map((zero) => (zero + by) & (2 ** bits - 1));
 }
 
 function unpack(form: TileForm, fields: Record<string, Uint8Array>, range: TileRange, version: 1 | 2): QuantizedTile {
@@ -91,9 +105,7 @@ function unpack(form: TileForm, fields: Record<string, Uint8Array>, range: TileR
   const codes = unpackRows(bytesOf(transpose(words, words.length / rows, rows)), rows, cols, bits);
   const halves = new Uint16Array(fields.scale!.slice().buffer);
   const scales = unpackFloats(bytesOf(transpose(halves, groups, rows)), 'f16');
-  const packed = fields.zero!.slice();
-  if (version === 1) addToFields(packed, bits, rows, 1);
-  const zeros = transpose(unpackRows(packed, groups, rows, bits), groups, rows); // [rows, groups]
+  const zeros = transpose(unpackZeros(fields.zero!, groups, rows, bits, version), groups, rows); // [rows, groups]
   const per = sharingIn(form, form.scale, fields, range);
   if (!form.order) checkSequential(form, fields.g_idx, range);
   const low = lowest(form.grid);
@@ -132,19 +144,11 @@ function checkMiddle(zeros: Uint8Array, middle: number, { name = '' }: TileRange
   });
 }
 
-/** Adds `one` to every field in whole words, modulo 2^32, as GPTQModel does. bytes: lines of rows * bits / 32 words each. */
-export function addToFields(bytes: Uint8Array, bits: number, rows: number, one: 1 | -1): void {
+/** Adds `one` to every field in whole words, modulo 2^32, as GPTQModel does. */
+function addToFields(bytes: Uint8Array, bits: number, one: 1 | -1): void {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-  const patterns = Array.from({ length: bits / (bits & -bits) }, (_, word) => lowestBits(word, bits));
-  const lineWords = (rows * bits) / 32;
-  for (let i = 0; i < words.length; i++) words[i] = words[i]! + one * patterns[(i % lineWords) % patterns.length]!;
-}
-
-/** The lowest bits of all fields that begin in word `word`. */
-function lowestBits(word: number, bits: number): number {
-  let pattern = 0;
-  for (let bit = 0; bit < 32; bit++) if ((32 * word + bit) % bits === 0) pattern += 2 ** bit;
-  return pattern;
+  const ones = (2 ** 32 - 1) / (2 ** bits - 1); // 0x11111111 for 4 bits
+  for (let i = 0; i < words.length; i++) words[i] = words[i]! + one * ones;
 }
 
 function wordsOf(bytes: Uint8Array): Uint32Array {
