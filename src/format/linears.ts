@@ -146,7 +146,7 @@ function unevenFusions({ spec, tensors }: Model, linears: readonly Linear[]): st
   const warnings: string[] = [];
   for (const members of layers.values()) {
     for (const roles of fused) {
-      const parts = members.filter(({ role, name }) => roles.includes(role) && name.endsWith('.weight'));
+      const parts = roles.flatMap((role) => members.filter((one) => one.role === role && one.name.endsWith('.weight')));
       const kinds = new Set(parts.map(({ name }) => said.get(moduleOf(name)) ?? 'not quantized'));
       if (kinds.size < 2) continue;
       const [first] = parts;
