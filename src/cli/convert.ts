@@ -22,7 +22,7 @@ export function convertCommand(): Command {
     .description('the same model in another container; refuses to lose anything unless told to')
     .argument('<in>')
     .requiredOption('-o, --output <out>', 'the file or folder to write')
-    .option('--to <container>', 'gguf, safetensors or fewbits (default: by the extension of OUT)')
+    .option('--to <container>', 'gguf, safetensors, gptq, compressed-tensors or fewbits (default: by the extension of OUT)')
     .option('--type <name>', 'f32, f16 or bf16 for the matrices (default: as they are)')
     .option('--requantize', 'allow what loses precision')
     .option('--no-vocabulary', 'write GGUF also of a model that has no tokenizer')

@@ -96,13 +96,14 @@ function tensorTable(rows: readonly { tensor: WeightTensor; summary?: ValueSumma
   );
 }
 
-function runtimesOf(model: Model): string[] {
-  switch (model.container) {
-    case 'gguf':
-      return ['llama.cpp', 'node-llama-cpp', 'ollama', 'LM Studio', 'fewbits'];
-    case 'fewbits':
-      return ['fewbits'];
-    default:
-      return model.spec ? ['transformers', 'vLLM', 'fewbits'] : ['fewbits'];
-  }
+/** Who loads a container; a folder of plain floats is for all of them. */
+const loaders: Readonly<Partial<Record<Model['container'], readonly string[]>>> = {
+  gguf: ['llama.cpp', 'node-llama-cpp', 'ollama', 'LM Studio', 'fewbits'],
+  fewbits: ['fewbits'],
+  gptq: ['vLLM', 'GPTQModel', 'transformers (with GPTQModel)', 'fewbits'],
+  'compressed-tensors': ['vLLM', 'transformers (with compressed-tensors)', 'fewbits'],
+};
+
+function runtimesOf({ container, spec }: Model): readonly string[] {
+  return loaders[container] ?? (spec ? ['transformers', 'vLLM', 'fewbits'] : ['fewbits']);
 }

@@ -87,9 +87,10 @@ export function withQuantization(command: Command): Command {
     .option('--group <n>', 'consecutive inputs that share a scale; -1 = the whole row (128)', integer(-1))
     .option('--symmetric', 'no zero point')
     .option('--asymmetric', 'with a zero point')
-    .option('--range <name>', 'absmax, absmax-narrow, absmax-full, absmax-half, minmax, percentile, mse')
+    .option('--range <name>', 'absmax, absmax-narrow, absmax-full, absmax-half, absmax-gptq, minmax, percentile, mse')
     .option('--type <name>', 'a GGUF file type (q4_k_m) or a tensor type (q6_k)')
-    .option('--to <container>', 'gguf, fewbits or safetensors (default: by the extension of OUT)')
+    .option('--activation-bits <b>', "bits of the linears' inputs, quantized token by token at run time", integer(2, 8))
+    .option('--to <container>', 'gguf, gptq, compressed-tensors, fewbits or safetensors (default: by the extension of OUT)')
     .option('--pure', 'one tensor type for all matrices')
     .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
     .option('--print-recipe', 'print the recipe and stop')
@@ -120,6 +121,7 @@ export interface QuantizationFlags extends Common {
   symmetric?: boolean;
   asymmetric?: boolean;
   range?: string;
+  activationBits?: number;
   type?: string;
   to?: string;
   pure?: boolean;
@@ -141,7 +143,7 @@ export interface QuantizationFlags extends Common {
 
 export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
   if (flags.symmetric && flags.asymmetric) throw new RecipeError('--symmetric and --asymmetric exclude each other');
-  const { recipe, method, bits, group, range, type, to, pure, keep, encoder } = flags;
+  const { recipe, method, bits, group, range, activationBits, type, to, pure, keep, encoder } = flags;
   const { actOrder, damp, calibration, samples, context, seed, chatTemplate, layers } = flags;
   const symmetric = flags.symmetric ? true : flags.asymmetric ? false : undefined;
   const given = {
@@ -149,6 +151,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     bits,
     group,
     range,
+    activationBits,
     type,
     to,
     pure,

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { Command } from 'commander';
 import type { Model } from '../format/index.ts';
-import { type Plan, plan, recipeFromOptions } from '../recipe/index.ts';
+import { type Plan, plan, recipeFromOptions, weightType } from '../recipe/index.ts';
 import { importanceOf, openModel } from './models.ts';
 import { integer, type QuantizationFlags, quantizeOptions, threadsOf, withCommon, withQuantization } from './options.ts';
 import { bytesText, printResult, table } from './terminal.ts';
@@ -35,7 +35,7 @@ export function planCommand(): Command {
 export async function planFor(model: Model, flags: PlanFlags): Promise<Plan> {
   const output = flags.output === undefined ? '' : basename(flags.output.replace(/[\\/]+$/, ''));
   const subject = model.checkpoint.kind === 'safetensors' ? 'bag' : 'model';
-  const recipe = recipeFromOptions(quantizeOptions(flags), subject, output);
+  const recipe = recipeFromOptions(quantizeOptions(flags), subject, output, weightType(model));
   return plan(model, recipe, {
     ...(output !== '' && { output }),
     importance: await importanceOf(flags.stats, model),

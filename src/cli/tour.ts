@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { compare, generate } from '../evaluate/index.ts';
 import { type Model, open } from '../format/index.ts';
 import type { LanguageModel } from '../graph/index.ts';
-import { plan, type QuantizeOptions, recipeFromOptions } from '../recipe/index.ts';
+import { plan, type QuantizeOptions, recipeFromOptions, weightType } from '../recipe/index.ts';
 import { languageModel, run } from '../run/index.ts';
 import { sizeOf } from './compare.ts';
 import { sayBackend } from './evaluate.ts';
@@ -64,7 +64,7 @@ async function tour(folder: string, flags: Common & { output?: string }): Promis
     for (const [i, stop] of stops.entries()) {
       progress.update(`quantizing to ${stop.label} (${i + 1} of ${stops.length})`, true);
       const output = path.join(folder, stop.output);
-      const recipe = recipeFromOptions(stop.options, 'model', stop.output);
+      const recipe = recipeFromOptions(stop.options, 'model', stop.output, weightType(model));
       const planned = await plan(model, recipe, { output: stop.output, threads });
       const { store } = placeOf(output);
       const report = await run(planned, store, { threads, signal });

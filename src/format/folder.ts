@@ -7,13 +7,16 @@ import { quantizationConfigNames } from '../checkpoint/index.ts';
 import { layoutSafetensors, planShards, SHARD_INDEX, shardIndexText, type TensorHead } from '../checkpoint/safetensors/index.ts';
 import type { JsonObject } from '../checkpoint/types.ts';
 import { ModelError, RecipeError } from '../errors.ts';
+import type { FieldSize } from './field-ranges.ts';
 import type { FolderFiles, Layout, LayoutRequest, OutputFile, PlacedTensor } from './types.ts';
 
 /** A tensor before it has a place: what becomes of it, and the safetensors entries that hold it. */
 export interface Unplaced {
   tensor: Omit<PlacedTensor, 'fields' | 'bytes'>;
-  /** Field key -> safetensors entry; `rowBytes` are the bytes of one row, `whole` those of a field without rows. */
-  entries: { key: string; head: TensorHead; rowBytes: number; whole?: number }[];
+  /** Field key -> safetensors entry, and how the rows of the field lie in it. */
+  entries: (FieldSize & { key: string; head: TensorHead })[];
+  /** Entries whose bytes follow from the plan. */
+  constants?: { head: TensorHead; bytes: Uint8Array }[];
 }
 
 export interface FolderParts {
@@ -31,7 +34,9 @@ export async function layoutFolder(request: LayoutRequest, parts: FolderParts): 
   const made = single ? undefined : await request.model.folderFiles?.();
   // The factors of rope scaling that only GGUF files hold follow from the configuration.
   const unplaced = made ? parts.tensors.filter(({ tensor }) => tensor.role !== 'rope') : parts.tensors;
-  const heads = unplaced.flatMap(({ tensor, entries }) => entries.map(({ head }) => ({ ...head, tensor: tensor.name })));
+  const heads = unplaced.flatMap(({ tensor, entries, constants = [] }) =>
+    [...entries, ...constants].map(({ head }) => ({ ...head, tensor: tensor.name })),
+  );
   const shards = planShards(heads, single ? undefined : request.maxShardSize);
   const files: OutputFile[] = [];
   const places = new Map<string, { file: number; offset: number; bytes: number }>();
@@ -49,17 +54,26 @@ export async function layoutFolder(request: LayoutRequest, parts: FolderParts): 
     if (shards.length > 1) files.push(textFile(SHARD_INDEX, shardIndexText(shards)));
     files.push(...companions(request, parts, made));
   }
-  const tensors = unplaced.map(({ tensor, entries }) => {
+  const tensors = unplaced.map(({ tensor, entries, constants = [] }) => {
     const fields: PlacedTensor['fields'] = {};
     let bytes = 0;
-    for (const { key, head, rowBytes, whole } of entries) {
+    for (const { key, head, ...size } of entries) {
       const place = places.get(head.name)!;
-      fields[key] = { file: place.file, offset: place.offset, rowBytes, ...(whole !== undefined && { whole }) };
+      fields[key] = { file: place.file, offset: place.offset, ...size };
+      bytes += place.bytes;
+    }
+    for (const { head, bytes: content } of constants) {
+      const place = places.get(head.name)!;
+      files[place.file] = withKnown(files[place.file]!, { offset: place.offset, bytes: content });
       bytes += place.bytes;
     }
     return { ...tensor, fields, bytes };
   });
   return { files, tensors, warnings: single ? fileWarnings(request) : (made?.warnings ?? []) };
+}
+
+function withKnown(file: OutputFile, known: OutputFile['known'][number]): OutputFile {
+  return { ...file, known: [...file.known, known] };
 }
 
 /** Configuration and sidecars: a folder without its tokenizer is a model that nobody can run. */

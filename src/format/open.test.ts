@@ -48,8 +48,8 @@ describe('a Hugging Face folder', () => {
     await expect(open({ store: await changed({ hidden_size: 128 }), name: 'model' })).rejects.toThrow(
       /does not match the tensors/,
     );
-    const gptq = await changed({ quantization_config: { quant_method: 'gptq' } });
-    await expect(open({ store: gptq, name: 'model' })).rejects.toThrow(/quantized by gptq, a container this version cannot read/);
+    const awq = await changed({ quantization_config: { quant_method: 'awq' } });
+    await expect(open({ store: awq, name: 'model' })).rejects.toThrow(/quantized by awq, a container this version cannot read/);
     const tensors = syntheticTensors(llamaSpec);
     tensors.set('model.layers.7.extra.weight', randomTensor([2, 2], 1));
     await expect(syntheticModel(llamaSpec, { tensors })).rejects.toThrow(/extra.weight is not part of such a model/);

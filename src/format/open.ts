@@ -1,18 +1,20 @@
 /**
  * From raw bytes with names to a model that is understood: architecture, roles, how each tensor is decoded, tokenizer.
  */
-import { type Location, openCheckpoint } from '../checkpoint/index.ts';
+import { type Location, openCheckpoint, parseJsonObject } from '../checkpoint/index.ts';
 import type { Checkpoint, JsonObject } from '../checkpoint/types.ts';
 import { FormatError, ModelError } from '../errors.ts';
 import { read } from '../io/index.ts';
 import { architectures, type ModelSpec, matchTensors, modelTensors, type Role, readGgufSpec, readSpec } from '../model/index.ts';
 import { elements } from '../tensor/tensor.ts';
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromHuggingFace } from '../tokenizer/index.ts';
+import { joinCompressedTensors } from './compressed-tensors/unpack.ts';
 import { describedTensors, joinFields, quantizationConfig } from './fewbits/fields.ts';
 import { ggufFolderFiles } from './gguf/folder-files.ts';
 import { categoryOf } from './gguf/type-rules.ts';
-import type { Model, WeightTensor } from './types.ts';
-import { plainWeight } from './weight.ts';
+import { joinGptq, withoutZeroBiases } from './gptq/unpack.ts';
+import type { ContainerName, Model, WeightTensor } from './types.ts';
+import { type JoinedTensors, plainWeight } from './weight.ts';
 
 /**
  * Opens MODEL: a Hugging Face folder, a .gguf or .safetensors file, a quantized output of ours, or a URL of any of these.
@@ -21,7 +23,7 @@ import { plainWeight } from './weight.ts';
 export async function open(location: Location): Promise<Model> {
   const checkpoint = await openCheckpoint(location);
   try {
-    return understand(checkpoint);
+    return await understand(checkpoint);
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -29,13 +31,8 @@ export async function open(location: Location): Promise<Model> {
 }
 
 /** What a checkpoint means. @throws ModelError when its configuration does not match its tensors. */
-export function understand(checkpoint: Checkpoint): Model {
-  const parts =
-    checkpoint.kind === 'gguf'
-      ? ggufParts(checkpoint)
-      : checkpoint.kind === 'huggingface'
-        ? folderParts(checkpoint)
-        : bagParts(checkpoint);
+export async function understand(checkpoint: Checkpoint): Promise<Model> {
+  const parts = await { gguf: ggufParts, huggingface: folderParts, safetensors: bagParts }[checkpoint.kind](checkpoint);
   return {
     name: checkpoint.name,
     checkpoint,
@@ -47,7 +44,7 @@ export function understand(checkpoint: Checkpoint): Model {
 
 type Parts = Pick<Model, 'container' | 'tensors' | 'warnings' | 'spec' | 'folderFiles'>;
 
-function ggufParts(checkpoint: Checkpoint): Parts {
+async function ggufParts(checkpoint: Checkpoint): Promise<Parts> {
   let spec: ModelSpec;
   try {
     spec = readGgufSpec(checkpoint.gguf!, checkpoint.tensors);
@@ -91,40 +88,70 @@ function ggufRole(name: string): Role {
   return category === 'attentionOutput' ? 'o' : category;
 }
 
-function folderParts(checkpoint: Checkpoint): Parts {
-  const config = checkpoint.config!;
-  const method = quantizationConfig(checkpoint)?.['quant_method'];
-  if (method !== undefined && method !== 'fewbits') {
+/** Joins the fields of quantized tensors; every other entry is a tensor of its own. */
+interface FolderReader {
+  container: ContainerName;
+  join(checkpoint: Checkpoint, quantization: JsonObject): Promise<JoinedTensors>;
+}
+
+/** By `quant_method` of config.json. */
+const readers: Readonly<Record<string, FolderReader>> = {
+  fewbits: {
+    container: 'fewbits',
+    join: async (checkpoint) => ({ tensors: joinFields(checkpoint, describedTensors(checkpoint)), warnings: [] }),
+  },
+  gptq: { container: 'gptq', join: joinGptq },
+  'compressed-tensors': { container: 'compressed-tensors', join: joinCompressedTensors },
+};
+
+async function folderParts(checkpoint: Checkpoint): Promise<Parts> {
+  const quantization = await quantizationOf(checkpoint);
+  const method = quantization?.['quant_method'];
+  const reader = typeof method === 'string' && Object.hasOwn(readers, method) ? readers[method] : undefined;
+  if (method !== undefined && !reader) {
     throw new ModelError({
       what: `the model is quantized by ${String(method)}, a container this version cannot read`,
       where: checkpoint.name,
       next: 'use the original model, or its GGUF',
     });
   }
-  const described = describedTensors(checkpoint);
-  const joined = joinFields(checkpoint, described);
-  const spec = specOf(config);
+  const joined = await (reader ?? readers['fewbits']!).join(checkpoint, quantization ?? {});
+  const isQuantized = reader !== undefined || describedTensors(checkpoint).size > 0;
+  const container = isQuantized ? (reader?.container ?? 'fewbits') : 'huggingface';
+  const spec = specOf(checkpoint.config!);
   if ('problem' in spec) {
-    const tensors = [...joined.values()].map((one) =>
+    const tensors = [...joined.tensors.values()].map((one) =>
       one.named({ name: one.fileName, role: guessRole(one.fileName, one.shape) }),
     );
-    return {
-      container: described.size ? 'fewbits' : 'huggingface',
-      tensors: inFileOrder(checkpoint, tensors),
-      warnings: [spec.problem],
-    };
+    return { container, tensors: inFileOrder(checkpoint, tensors), warnings: [...joined.warnings, spec.problem] };
   }
-  const { found, unused } = matchTensors(spec.spec, joined);
-  const byName = new Map(modelTensors(spec.spec).map((tensor) => [tensor.name, tensor]));
-  const tensors = [...found].map(([name, fileName]) => joined.get(fileName)!.named(byName.get(name)!));
+  const expected = modelTensors(spec.spec);
+  const byName = new Map(expected.map((tensor) => [tensor.name, tensor]));
+  const held = container === 'gptq' ? await withoutZeroBiases(checkpoint, joined.tensors, byName) : joined.tensors;
+  const { found, unused } = matchTensors(spec.spec, held);
+  const tensors = [...found].map(([name, fileName]) => held.get(fileName)!.named(byName.get(name)!));
   // Buffers that follow from the configuration and a copy of a tied output are not part of the model.
   const warnings = unused.map((name) => `${name} is not used by the model and is left out`);
   return {
-    container: described.size ? 'fewbits' : 'huggingface',
+    container,
     spec: spec.spec,
     tensors: inFileOrder(checkpoint, tensors),
-    warnings,
+    warnings: [...joined.warnings, ...warnings],
   };
+}
+
+/** Bytes of a configuration in a file of its own. */
+const MAX_CONFIG_BYTES = 2 ** 20;
+
+/** `quantization_config` of config.json; AutoGPTQ before 2024 wrote quantize_config.json alone, without naming itself. */
+async function quantizationOf(checkpoint: Checkpoint): Promise<JsonObject | undefined> {
+  const inside = quantizationConfig(checkpoint);
+  if (inside) return inside;
+  const sidecar = checkpoint.sidecars.find(({ name }) => name === 'quantize_config.json');
+  const isGptq = [...checkpoint.tensors.keys()].some((name) => name.endsWith('.qweight'));
+  if (!sidecar || !isGptq || sidecar.source.size > MAX_CONFIG_BYTES) return undefined;
+  const text = new TextDecoder().decode(await read(sidecar.source, 0, sidecar.source.size));
+  return { quant_method: 'gptq', ...parseJsonObject(text, sidecar.name) };
 }
 
 /** An architecture that is not known yet can still be quantized tensor by tensor. A known one must be right. */
@@ -137,7 +164,7 @@ function specOf(config: JsonObject): { spec: ModelSpec } | { problem: string } {
   }
 }
 
-function bagParts(checkpoint: Checkpoint): Parts {
+async function bagParts(checkpoint: Checkpoint): Promise<Parts> {
   const described = describedTensors(checkpoint);
   const tensors = [...joinFields(checkpoint, described).values()].map((one) =>
     one.named({ name: one.fileName, role: guessRole(one.fileName, one.shape) }),
@@ -153,8 +180,11 @@ function guessRole(name: string, shape: readonly number[]): Role {
 
 function inFileOrder(checkpoint: Checkpoint, tensors: WeightTensor[]): WeightTensor[] {
   const order = new Map([...checkpoint.tensors.keys()].map((name, i) => [name, i]));
-  const place = (tensor: WeightTensor) =>
-    order.get(tensor.fileName) ?? order.get(`${tensor.fileName}.codes`) ?? order.get(`${tensor.fileName}.blocks`) ?? 0;
+  const place = ({ fileName }: WeightTensor) => {
+    const stem = fileName.replace(/\.weight$/, '');
+    const names = [fileName, `${fileName}.codes`, `${fileName}.blocks`, `${stem}.qweight`, `${fileName}_packed`];
+    return names.map((name) => order.get(name)).find((at) => at !== undefined) ?? 0;
+  };
   return tensors.sort((a, b) => place(a) - place(b));
 }
 

@@ -8,8 +8,9 @@ import type { Kernels } from '../kernels/kernels.ts';
 import { dequantizeTile } from '../quantize/dequantize.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
+import { readField } from './field-ranges.ts';
+import { unpackTile } from './packings.ts';
 import { storedRow } from './row-order.ts';
-import { unpackTile } from './tile-fields.ts';
 import type { StoredTensor } from './types.ts';
 
 /** Opens what a handle names; a worker keeps what it opened. */
@@ -33,7 +34,7 @@ export interface FetchedRows {
 }
 
 /**
- * Fetches rows [from, to) of `stored`. With a row order the range must cover whole heads.
+ * Fetches rows [from, to) of `stored`. They must begin and end at multiples of `rowMultipleOf`.
  * Everything lies in the kernels' arena until the caller resets it.
  */
 export async function fetchRows(
@@ -77,11 +78,8 @@ export async function fetchRows(
     };
   }
   const fields: Record<string, Uint8Array> = {};
-  for (const [key, field] of Object.entries(stored.fields)) {
-    const bytes = new Uint8Array(field.whole ?? count * field.rowBytes);
-    await (await open(field.handle)).readInto(bytes, field.offset + (field.whole === undefined ? from * field.rowBytes : 0));
-    fields[key] = bytes;
-  }
+  for (const [key, field] of Object.entries(stored.fields))
+    fields[key] = await readField(await open(field.handle), field, from, to);
   const tile = unpackTile(stored.tile, fields, { rows: stored.rows, cols, from, to });
   const values = dequantizeTile(tile);
   return {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { permuteIndex, unpermuteIndex } from '../model/index.ts';
-import { headRows, rowStep, storedRow } from './row-order.ts';
+import { rowMultipleOf, rowStep, storedRow } from './row-order.ts';
 
 test.each([
   [8, 2],
@@ -15,8 +15,8 @@ test.each([
 
 test('ranges of rows hold whole heads', () => {
   const ordered = { rows: 64, cols: 10, order: { heads: 4, way: 'interleave' as const } };
-  expect(headRows(ordered)).toBe(16);
-  expect(headRows({ rows: 64, cols: 10 })).toBe(1);
+  expect(rowMultipleOf(ordered)).toBe(16);
+  expect(rowMultipleOf({ rows: 64, cols: 10 })).toBe(1);
   expect(rowStep(400, ordered)).toBe(32);
   expect(rowStep(1, ordered)).toBe(16);
   expect(rowStep(400, { rows: 64, cols: 10 }, ordered)).toBe(32);

@@ -1,5 +1,6 @@
 import { ggufRow, huggingFaceRow } from '../model/index.ts';
-import type { RowOrder } from './types.ts';
+import { packingOf } from './packings.ts';
+import type { RowOrder, TileForm } from './types.ts';
 
 /** Which row of the stored tensor becomes row `r` of the result. */
 export function storedRow(order: RowOrder, rows: number, r: number): number {
@@ -11,15 +12,24 @@ interface Ordered {
   rows: number;
   cols: number;
   order?: RowOrder;
+  tile?: TileForm;
 }
 
-/** Rows that move together: a range of reordered rows holds whole heads. */
-export function headRows({ rows, order }: Ordered): number {
-  return order ? rows / order.heads : 1;
+/** Rows that can only be moved together: whole heads of reordered rows, and rows whose values share a word. */
+export function rowMultipleOf({ rows, order, tile }: Ordered): number {
+  return leastCommonMultiple(order ? rows / order.heads : 1, tile ? packingOf(tile).rowMultiple(tile) : 1);
 }
 
-/** Rows to read at a time: about `values` values, at least one row, and whole heads of each of the tensors. */
+/** Rows to read at a time: about `values` values, at least one row, and a multiple that suits each of the tensors. */
 export function rowStep(values: number, ...tensors: readonly Ordered[]): number {
-  const heads = Math.max(...tensors.map(headRows));
-  return heads * Math.max(1, Math.floor(values / Math.max(1, tensors[0]!.cols * heads)));
+  const multiple = tensors.map(rowMultipleOf).reduce(leastCommonMultiple);
+  return multiple * Math.max(1, Math.floor(values / Math.max(1, tensors[0]!.cols * multiple)));
+}
+
+export function leastCommonMultiple(a: number, b: number): number {
+  return (a * b) / greatestCommonDivisor(a, b);
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { quantizeMatrix, quantizeRows } from '../quantize/index.ts';
 import type { IntegerScheme } from '../quantize/scheme.ts';
+import { packTile, unpackTile } from './packings.ts';
 import { randomValues } from './synthetic.fixture.ts';
-import { fieldSizes, fieldType, packTile, tileFormOf, tileLabel, unpackTile } from './tile-fields.ts';
+import { fieldSizes, fieldType, tileFormOf, tileLabel } from './tile-fields.ts';
 
 const rows = 6;
 const cols = 48;

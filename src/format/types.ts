@@ -9,7 +9,7 @@
 import type { Checkpoint, GgufMetadata, JsonObject, Sidecar } from '../checkpoint/types.ts';
 import type { ByteSource, SourceHandle } from '../io/types.ts';
 import type { ModelSpec, Role } from '../model/types.ts';
-import type { Scheme } from '../quantize/scheme.ts';
+import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
 import type { ActivationScheme, Grid, QuantizedTile } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
@@ -18,6 +18,7 @@ import type { Tokenizer } from '../tokenizer/types.ts';
 export interface Field {
   handle: SourceHandle;
   offset: number;
+  /** May be a fraction where rows share a word: then only multiples of `rowMultipleOf` rows are read. */
   rowBytes: number;
   /** The field is not made of rows: these bytes belong to the whole tensor (a scale per tensor). */
   whole?: number;
@@ -33,10 +34,15 @@ export interface Stripes {
   lineBytes: number;
 }
 
-/** How the codes and levels of a quantized tensor lie in fields (`codes`, `scale`, `zero`). */
+/** How codes lie in fields; packings.ts has a row for each. */
+export type PackingName = 'dense' | 'gptq' | 'gptq_v2' | 'compressed-tensors' | 'compressed-tensors-words' | 'int8';
+
+/** How the codes and levels of a quantized tensor lie in fields (`codes`, `scale`, `zero`, `g_idx`). */
 export interface TileForm {
-  /** A row of packings.ts; default 'dense': rows of their own, low bits first. */
-  packing?: 'dense' | 'gptq' | 'gptq_v2' | 'compressed-tensors';
+  /** Default 'dense': rows of their own, low bits first. */
+  packing?: PackingName;
+  /** Activation order: a field `g_idx`, i32 [cols], says to which group of the levels a column belongs. */
+  order?: boolean;
   grid: Exclude<Grid, { kind: 'opaque' }>;
   scale: LevelForm;
   zero?: LevelForm & { kind: 'integer' | 'float' | 'minimum' };
@@ -113,7 +119,7 @@ export interface FolderFiles {
   warnings: string[];
 }
 
-export type ContainerName = 'gguf' | 'fewbits' | 'safetensors';
+export type ContainerName = 'gguf' | 'fewbits' | 'safetensors' | 'gptq' | 'compressed-tensors';
 
 /** One tensor of the output: what it becomes and where its rows go. */
 export interface PlacedTensor {
@@ -175,6 +181,9 @@ export interface Provenance {
   recipe: JsonObject;
 }
 
+/** The dtype in which a model's weights are, before they are quantized. */
+export type WeightType = 'f32' | 'f16' | 'bf16';
+
 /** One container: a folder of this floor and a row of registry.ts. */
 export interface Container {
   readonly name: ContainerName;
@@ -184,6 +193,10 @@ export interface Container {
   readonly convention: string;
   /** Why the container cannot hold the scheme; undefined when it can. */
   refuses(scheme: Scheme, shape: readonly number[]): string | undefined;
+  /** How the tools of the container quantize round to nearest, where it differs from ours. */
+  customary?(symmetric: boolean, weightType: WeightType): Partial<IntegerScheme>;
+  /** The form in which it holds codes that are there already, without changing a value; or why it cannot. */
+  holds?(form: TileForm, shape: readonly number[]): TileForm | string;
   layout(request: LayoutRequest): Promise<Layout>;
   /** Packs a tile into the rows of its fields. */
   pack(tile: QuantizedTile, form: TileForm): Record<string, Uint8Array>;

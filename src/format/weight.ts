@@ -7,6 +7,20 @@ import type { Field, StoredTensor, WeightTensor } from './types.ts';
 /** What a tensor is in its model; a bag knows a name and a guess at the role. */
 export type Identity = Pick<ModelTensor, 'name' | 'role'> & Partial<ModelTensor>;
 
+/** What stands for a tensor until its identity in the model is known. */
+export interface Unnamed {
+  fileName: string;
+  shape: readonly number[];
+  named(identity: Identity): WeightTensor;
+}
+
+/** The tensors of a folder that another tool quantized. */
+export interface JoinedTensors {
+  tensors: Map<string, Unnamed>;
+  /** What had to be guessed. */
+  warnings: string[];
+}
+
 /** A tensor that is stored as itself. @param interleaved whether the file holds the rows of q and k in GGUF's order */
 export function plainWeight(entry: TensorEntry, identity: Identity, interleaved = false): WeightTensor {
   const heads = interleaved ? identity.permute : undefined;
@@ -26,7 +40,7 @@ export function weightTensor(
   fileName: string,
   shape: readonly number[],
   { name, role, layer, gguf, permute }: Identity,
-  held: Pick<WeightTensor, 'stored' | 'type' | 'bytes'>,
+  held: Pick<WeightTensor, 'stored' | 'type' | 'bytes' | 'input'>,
 ): WeightTensor {
   return {
     name,

@@ -1,14 +1,14 @@
-import type { Arithmetic } from '../quantized/types.ts';
+import type { ActivationScheme, Arithmetic } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
 
 /** Who shares a scale: the whole tensor, one output row, or `group` consecutive inputs of one output row. */
 export type Granularity = 'tensor' | 'channel' | { group: number };
 
 /** Where scale and zero point come from (range/registry.ts has the formulas). */
-export type RangeName = 'absmax-narrow' | 'absmax-full' | 'absmax-half' | 'minmax' | 'percentile' | 'mse';
+export type RangeName = 'absmax-narrow' | 'absmax-full' | 'absmax-half' | 'absmax-gptq' | 'minmax' | 'percentile' | 'mse';
 
 /** Rules that only one container has by custom, beside those that recipes name. */
-export type ContainerRange = 'absmax-gptq' | 'signed-extreme';
+export type ContainerRange = 'signed-extreme';
 
 /** Parameters of the ranges that have some; the others ignore them. */
 export interface RangeOptions {
@@ -68,6 +68,8 @@ export interface IntegerScheme {
   emptyGroup?: 'one' | 'epsilon' | 'zero' | 'unit';
   arithmetic?: Partial<Arithmetic>;
   rounding?: Rounding;
+  /** How the input of the linear is quantized at run time. */
+  input?: ActivationScheme;
 }
 
 /** What the quantizer itself accepts: also the ranges of single containers, and a minimum instead of a zero. */

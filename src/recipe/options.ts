@@ -4,8 +4,8 @@
 import { RecipeError } from '../errors.ts';
 import { type FileType, fileTypeNamed, fileTypes, isFileType } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
-import type { ContainerName } from '../format/types.ts';
-import type { RangeName } from '../quantize/scheme.ts';
+import type { ContainerName, WeightType } from '../format/types.ts';
+import type { IntegerScheme, RangeName } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
 import { type Preset, presetNamed } from './presets.ts';
 import { type Calibration, defaultCalibration, parseRecipe, type Recipe } from './schema.ts';
@@ -21,6 +21,8 @@ export interface QuantizeOptions {
   /** GGUF file type or tensor type. */
   type?: string;
   to?: string;
+  /** Bits of the linears' inputs, quantized token by token at run time. */
+  activationBits?: number;
   pure?: boolean;
   keep?: readonly string[];
   encoder?: string;
@@ -40,8 +42,14 @@ export interface QuantizeOptions {
 /**
  * @param subject what is quantized: a model, whose tensors have roles, or a bag of tensors.
  * @param output name of the output: its extension chooses the container when nothing else does.
+ * @param weightType dtype of the model's matrices: tools of some containers compute in it.
  */
-export function recipeFromOptions(options: QuantizeOptions, subject: 'model' | 'bag', output = ''): Recipe {
+export function recipeFromOptions(
+  options: QuantizeOptions,
+  subject: 'model' | 'bag',
+  output = '',
+  weightType: WeightType = 'f32',
+): Recipe {
   const base = parseRecipe(options.recipe ?? { version: 1 });
   const recipe: Recipe = { ...base, rules: [...base.rules], keep: [...base.keep, ...(options.keep ?? [])] };
   if (options.pure) recipe.pure = true;
@@ -54,13 +62,13 @@ export function recipeFromOptions(options: QuantizeOptions, subject: 'model' | '
   if (options.layers) recipe.layers = [...options.layers];
   setRounding(recipe, options, preset);
   setCalibration(recipe, options);
-  const grid = [options.bits, options.group, options.symmetric, options.range];
+  const grid = [options.bits, options.group, options.symmetric, options.range, options.activationBits];
   // A method that is a way of rounding goes with any type; the others are grids of their own.
   const asksIntegers = [...grid, preset?.rounding ? undefined : preset].some((o) => o !== undefined);
   if (options.type !== undefined) {
     if (asksIntegers) {
       throw new RecipeError({
-        what: '--type names a complete type; --bits, --group, --symmetric, --range and the method describe another one',
+        what: '--type names a complete type; --bits, --group, --symmetric, --range, --activation-bits and the method describe another one',
         where: '--type',
         value: options.type,
         next: 'give one or the other',
@@ -72,7 +80,7 @@ export function recipeFromOptions(options: QuantizeOptions, subject: 'model' | '
     preset ||
     (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)
   ) {
-    setIntegers(recipe, options, container, subject);
+    setIntegers(recipe, options, container, subject, weightType);
   }
   return recipe;
 }
@@ -168,9 +176,17 @@ const ggmlIntegers: Partial<Record<number, readonly ['q4_0' | 'q5_0' | 'q8_0', (
 /** The file type that people mean by so many bits. */
 const ggufByBits = { 2: 'q2_k', 3: 'q3_k_m', 4: 'q4_k_m', 5: 'q5_k_m', 6: 'q6_k', 8: 'q8_0' } as const;
 
-function setIntegers(recipe: Recipe, options: QuantizeOptions, container: ContainerName, subject: 'model' | 'bag'): void {
+function setIntegers(
+  recipe: Recipe,
+  options: QuantizeOptions,
+  container: ContainerName,
+  subject: 'model' | 'bag',
+  weightType: WeightType,
+): void {
   const preset = presetNamed(options.method ?? 'rtn');
-  const { bits = 4, group = 128 } = options;
+  const { activationBits } = options;
+  // Integer products of activations and weights need one scale a row.
+  const { bits = activationBits ?? 4, group = activationBits === undefined ? 128 : -1 } = options;
   if (!Number.isInteger(bits) || bits < 1 || bits > 8) {
     throw new RecipeError({ what: 'bits must be a whole number from 1 to 8', where: '--bits', value: bits });
   }
@@ -194,15 +210,27 @@ function setIntegers(recipe: Recipe, options: QuantizeOptions, container: Contai
     return;
   }
   const symmetric = options.symmetric ?? rangeSymmetry(options.range);
-  recipe.scheme =
-    base?.kind === 'integer' && options.method === undefined
-      ? overridden(base, options, symmetric ?? base.symmetric)
-      : preset.scheme({
-          bits,
-          group,
-          symmetric: symmetric ?? true,
-          range: rangeNamed(options.range, symmetric ?? true),
-        });
+  const input = activationBits === undefined ? {} : { input: tokenwise(activationBits) };
+  if (base?.kind === 'integer' && options.method === undefined) {
+    recipe.scheme = { ...overridden(base, options, symmetric ?? base.symmetric), ...input };
+    return;
+  }
+  const chosen = symmetric ?? true;
+  const scheme = preset.scheme({ bits, group, symmetric: chosen, range: rangeNamed(options.range, chosen) });
+  recipe.scheme = { ...withCustom(scheme, containers[container].customary?.(chosen, weightType), options), ...input };
+}
+
+/** What the tools of the container do, except where an option says otherwise. `absmax` is the container's own range. */
+function withCustom(scheme: IntegerScheme, custom: Partial<IntegerScheme> | undefined, { range }: QuantizeOptions): RecipeScheme {
+  const given = range === undefined || range === 'absmax' ? {} : { range: scheme.range };
+  return { ...scheme, ...custom, ...given } as RecipeScheme;
+}
+
+function tokenwise(bits: number): NonNullable<RecipeScheme['input']> {
+  if (!Number.isInteger(bits) || bits < 2 || bits > 8) {
+    throw new RecipeError({ what: 'activations have 2 to 8 bits', where: '--activation-bits', value: bits });
+  }
+  return { bits, symmetric: true, dynamic: true, per: 'token' };
 }
 
 type RecipeScheme = Extract<NonNullable<Recipe['scheme']>, { kind: 'integer' }>;
@@ -221,7 +249,15 @@ function overridden(base: RecipeScheme, { bits, group, range }: QuantizeOptions,
 }
 
 function ggufIntegers(options: QuantizeOptions, bits: number): FileType {
-  const { group, symmetric, range } = options;
+  const { group, symmetric, range, activationBits } = options;
+  if (activationBits !== undefined) {
+    throw new RecipeError({
+      what: 'GGUF does not say how activations are quantized',
+      where: '--activation-bits',
+      value: activationBits,
+      next: 'use --to compressed-tensors',
+    });
+  }
   if (range !== undefined) {
     throw new RecipeError({
       what: 'the ggml types choose their own ranges',
@@ -249,6 +285,7 @@ const ranges: Readonly<Record<RangeName, { symmetric?: boolean }>> = {
   'absmax-narrow': { symmetric: true },
   'absmax-full': { symmetric: true },
   'absmax-half': { symmetric: true },
+  'absmax-gptq': { symmetric: true },
   minmax: { symmetric: false },
   percentile: {},
   mse: {},

@@ -223,6 +223,9 @@ function outputOf(name: string, allowed: 'file' | 'folder' | 'either', extension
       next: 'give the folder to run, as its store',
     });
   }
+  if (allowed === 'folder' && /\.(safetensors|gguf)$/i.test(name)) {
+    throw new RecipeError({ what: 'the output must be a folder of this container', where: name, next: 'drop the extension' });
+  }
   const asFile = extensions.some((extension) => name.toLowerCase().endsWith(extension));
   if (allowed === 'file' && !asFile) {
     throw new RecipeError({

@@ -5,7 +5,7 @@
 import { RecipeError } from '../errors.ts';
 import { fits, fittingType } from '../format/gguf/type-fallbacks.ts';
 import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
-import type { Container, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
+import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
 import { blockTypes } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
 import { type IntegerScheme, type Scheme, schemeLabel } from '../quantize/scheme.ts';
@@ -236,6 +236,21 @@ function divisors(cols: number, most: number): number[] {
   const found: number[] = [];
   for (let d = Math.min(most, cols); d >= 2 && found.length < 2; d--) if (cols % d === 0) found.push(d);
   return found.length ? found : [1];
+}
+
+/** The float dtype in which most values of the model's matrices are. */
+export function weightType(model: Model): WeightType {
+  const counts = new Map<WeightType, number>();
+  for (const tensor of model.tensors.filter(isMatrix)) {
+    const { stored } = tensor;
+    if (stored.form !== 'storage' || !isWeightType(stored.type)) continue;
+    counts.set(stored.type, (counts.get(stored.type) ?? 0) + elements(tensor.shape));
+  }
+  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'f32';
+}
+
+function isWeightType(type: string): type is WeightType {
+  return type === 'f32' || type === 'f16' || type === 'bf16';
 }
 
 /** Values in all tensors. */

@@ -53,16 +53,42 @@ const calibration = z
   })
   .describe('How activations are collected, where something needs them.');
 
+const arithmetic = z
+  .strictObject({
+    compute: z.enum(['f32', 'f16', 'bf16', 'f64']).optional(),
+    divide: z.enum(['divide', 'reciprocal']).optional(),
+    rounding: z.enum(['halfEven', 'halfAway', 'trunc']).optional(),
+    scale: z.enum(['beforeCast', 'afterCast']).optional(),
+    zero: z.enum(['afterRounding', 'beforeRounding']).optional(),
+  })
+  .describe('In which dtype and order codes are computed, where it has to equal what other tools do.');
+
+const input = z
+  .strictObject({
+    bits: z.int().min(2).max(8),
+    symmetric: z.boolean(),
+    dynamic: z.boolean(),
+    per: z.enum(['tensor', 'token']),
+  })
+  .describe("How the linear's input is quantized at run time.");
+
 const integerScheme = z
   .strictObject({
     kind: z.literal('integer'),
     bits: z.int().min(1).max(8),
     symmetric: z.boolean(),
     granularity,
-    range: z.enum(['absmax-narrow', 'absmax-full', 'absmax-half', 'minmax', 'percentile', 'mse']),
+    range: z.enum(['absmax-narrow', 'absmax-full', 'absmax-half', 'absmax-gptq', 'minmax', 'percentile', 'mse']),
     scaleType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     zero: z.enum(['integer', 'float']).optional(),
     rounding: rounding.optional(),
+    signed: z.boolean().optional().describe('Whether the grid has negative values; default: where symmetric.'),
+    emptyGroup: z
+      .enum(['one', 'epsilon', 'zero', 'unit'])
+      .optional()
+      .describe('The scale of a group of zeros: 1, the epsilon of the compute dtype, 0, or that of the range [-1, 1].'),
+    arithmetic: arithmetic.optional(),
+    input: input.optional(),
   })
   .describe('An integer grid. absmax-* ranges are symmetric, minmax is asymmetric, percentile and mse are either.');
 
@@ -99,7 +125,7 @@ const recipeSchema = z
   .strictObject({
     version: z.literal(1),
     name: z.string().max(200).optional(),
-    container: z.enum(['gguf', 'fewbits', 'safetensors']).optional(),
+    container: z.enum(['gguf', 'fewbits', 'safetensors', 'gptq', 'compressed-tensors']).optional(),
     fileType: z
       .string()
       .optional()

@@ -1,6 +1,7 @@
 import { openCheckpoint } from '../checkpoint/index.ts';
 import type { TensorEntry } from '../checkpoint/types.ts';
 import { VerificationError } from '../errors.ts';
+import { fieldBytes } from '../format/field-ranges.ts';
 import type { Store } from '../io/types.ts';
 import type { Plan } from '../recipe/plan.ts';
 
@@ -16,11 +17,13 @@ export async function checkOutput(plan: Plan, store: Store, files: string): Prom
   try {
     const entries = new Map([...written.tensors.values()].map((entry) => [placeOf(entry), entry]));
     for (const { name, from, fields } of layout.tensors) {
-      for (const { file, offset, rowBytes, whole } of Object.values(fields)) {
-        const bytes = whole ?? from.rows * rowBytes;
+      const stem = name.replace(/\.weight$/, '');
+      for (const field of Object.values(fields)) {
+        const { file, offset } = field;
+        const bytes = fieldBytes(field, from.rows);
         if (bytes === 0) continue;
         const entry = entries.get(`${layout.files[file]!.name}:${offset}`);
-        if (entry?.bytes === bytes && (entry.name === name || entry.name.startsWith(`${name}.`))) continue;
+        if (entry?.bytes === bytes && (entry.name === name || entry.name.startsWith(`${stem}.`))) continue;
         throw new VerificationError({
           what: 'the output does not hold what was planned',
           where: name,

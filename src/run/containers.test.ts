@@ -1,6 +1,7 @@
 /** One suite that every container of the registry passes: what it lays out, a run fills, and opening gives the same model back. */
 import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
+import { fieldBytes } from '../format/field-ranges.ts';
 import { sha256 } from '../format/fingerprint.ts';
 import { type ContainerName, containers, type Model, open } from '../format/index.ts';
 import { llamaSpec, randomTensor, syntheticBag, syntheticFolder, syntheticModel } from '../format/synthetic.fixture.ts';
@@ -21,6 +22,14 @@ const int4 = {
   scaleType: 'f16',
 } as const;
 
+const tokenwise = { bits: 8, symmetric: true, dynamic: true, per: 'token' } as const;
+const bf16Arithmetic = {
+  bits: 8,
+  arithmetic: { compute: 'bf16', zero: 'beforeRounding' },
+  emptyGroup: 'epsilon',
+  scaleType: 'bf16',
+} as const;
+
 /** What each container quantizes to here, and the largest error in steps of half a code, by scheme. */
 const outputs: Record<ContainerName, { name: string; recipe: Omit<RecipeInput, 'version'>; sqnr: number }[]> = {
   gguf: [
@@ -36,6 +45,28 @@ const outputs: Record<ContainerName, { name: string; recipe: Omit<RecipeInput, '
     { name: 'out', recipe: { scheme: { ...int4, symmetric: false, range: 'minmax', zero: 'float', bits: 3 } }, sqnr: 12 },
     { name: 'out', recipe: { scheme: { ...int4, bits: 8, scaleType: 'bf16' } }, sqnr: 35 },
     { name: 'out', recipe: { scheme: { kind: 'storage', type: 'q6_k' } }, sqnr: 30 },
+  ],
+  gptq: [
+    { name: 'out', recipe: { scheme: int4 }, sqnr: 18 },
+    { name: 'out', recipe: { scheme: { ...int4, granularity: 'channel', signed: false, range: 'absmax-gptq' } }, sqnr: 16 },
+    {
+      name: 'out',
+      recipe: { scheme: { ...int4, symmetric: false, range: 'minmax', bits: 3, granularity: { group: 32 } } },
+      sqnr: 12,
+    },
+    {
+      name: 'out',
+      recipe: { scheme: { ...int4, bits: 8, symmetric: false, range: 'minmax', granularity: 'channel' } },
+      sqnr: 35,
+    },
+    { name: 'out', recipe: { scheme: { ...int4, bits: 2, range: 'mse' }, keep: ['*.down_proj.weight'] }, sqnr: 4 },
+  ],
+  'compressed-tensors': [
+    { name: 'out', recipe: { scheme: int4 }, sqnr: 18 },
+    { name: 'out', recipe: { scheme: { ...int4, symmetric: false, range: 'minmax', scaleType: 'bf16' } }, sqnr: 18 },
+    { name: 'out', recipe: { scheme: { ...int4, bits: 8, granularity: 'tensor', scaleType: 'f32' } }, sqnr: 30 },
+    { name: 'out', recipe: { scheme: { ...int4, bits: 8, granularity: 'channel', input: tokenwise } }, sqnr: 35 },
+    { name: 'out', recipe: { scheme: { ...int4, ...bf16Arithmetic }, keep: ['*.0.*'] }, sqnr: 18 },
   ],
   safetensors: [
     { name: 'out', recipe: {}, sqnr: Number.POSITIVE_INFINITY },
@@ -70,7 +101,7 @@ function checkLayout({ layout, bytes }: Plan): void {
     const fields = layout.tensors.flatMap(({ from, fields }) =>
       Object.values(fields)
         .filter((field) => field.file === index)
-        .map(({ offset, rowBytes, whole }) => [offset, offset + (whole ?? from.rows * rowBytes)] as const),
+        .map((field) => [field.offset, field.offset + fieldBytes(field, from.rows)] as const),
     );
     const sorted = [...ranges, ...fields].sort((a, b) => a[0] - b[0]);
     let end = 0;
@@ -151,7 +182,7 @@ for (const container of Object.keys(containers) as ContainerName[]) {
 
     test('a scheme that it cannot hold is refused with a reason', async () => {
       const model = await syntheticModel();
-      const scheme = container === 'safetensors' ? ({ kind: 'storage', type: 'q4_0' } as const) : int4;
+      const scheme = container === 'gguf' ? int4 : ({ kind: 'storage', type: 'q4_0' } as const);
       if (container === 'fewbits') return;
       const name = container === 'gguf' ? 'model.gguf' : 'out';
       await expect(planned(model, container, name, { scheme })).rejects.toThrow(new RegExp(`${container} cannot hold .*: `));
@@ -159,18 +190,20 @@ for (const container of Object.keys(containers) as ContainerName[]) {
 
     test('a bag of tensors', async () => {
       const bag = await syntheticBag([
-        ['a', randomTensor([8, 256], 1)],
+        ['a.weight', randomTensor([8, 256], 1)],
         ['a.b', randomTensor([3], 2)],
         ...(container === 'gguf' ? [] : [['empty', randomTensor([0, 4], 3)] as const]), // GGUF has no empty tensors
         ['ids', { type: 'i32', shape: [2, 2], bytes: new Uint8Array(16).fill(3) }],
       ]);
-      const name = container === 'gguf' ? 'bag.gguf' : 'bag.safetensors';
-      const recipe = container === 'safetensors' ? {} : { scheme: { kind: 'storage', type: 'q8_0' } as const };
+      const isFolder = containers[container].output === 'folder';
+      const name = container === 'gguf' ? 'bag.gguf' : isFolder ? 'bag' : 'bag.safetensors';
+      const q8 = isFolder ? { ...int4, bits: 8 } : ({ kind: 'storage', type: 'q8_0' } as const);
+      const recipe = container === 'safetensors' ? {} : { rules: [{ name: 'a.weight', scheme: q8 }] };
       const store = new MemoryStore('output');
       await run(await planned(bag, container, name, recipe), store);
       const written = await opened(store, name);
       const values = weightReader(written);
-      expect(sqnr(await weightReader(bag)('a'), await values('a'))).toBeGreaterThan(40);
+      expect(sqnr(await weightReader(bag)('a.weight'), await values('a.weight'))).toBeGreaterThan(40);
       expect(await values('a.b')).toEqual(await weightReader(bag)('a.b'));
       const ids = written.tensors.find((tensor) => tensor.name === 'ids')!;
       expect(ids).toMatchObject({ type: 'i32', shape: [2, 2], bytes: 16 });
@@ -307,7 +340,9 @@ describe('round trips', () => {
     const model = await syntheticModel();
     for (const container of Object.keys(containers) as ContainerName[]) {
       const name = container === 'gguf' ? 'model.gguf' : 'out';
-      const made = await plan(model, parseRecipe({ version: 1, container }), { output: name, maxShardSize: 300_000 });
+      const scheme = containers[container].output === 'folder' ? { scheme: { ...int4, bits: 8 } } : {};
+      const recipe = parseRecipe({ version: 1, container, ...scheme });
+      const made = await plan(model, recipe, { output: name, maxShardSize: 300_000 });
       checkLayout(made);
       const store = new MemoryStore('shards');
       await run(made, store);

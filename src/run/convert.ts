@@ -1,9 +1,13 @@
 /** Conversion: every tensor keeps its values; where the target container cannot hold them exactly, the caller has to say so. */
 import { RecipeError } from '../errors.ts';
 import { exactTypeOf } from '../format/gguf/from-tile.ts';
+import { exactFormOf } from '../format/gguf/to-tile.ts';
 import { allowsQuantization } from '../format/gguf/type-rules.ts';
+import { containers } from '../format/registry.ts';
 import { gridBits } from '../format/tile-fields.ts';
 import type { ContainerName, Model } from '../format/types.ts';
+import { type Role, roleGroups } from '../model/index.ts';
+import type { IntegerScheme } from '../quantize/scheme.ts';
 import type { RecipeInput } from '../recipe/index.ts';
 import { isMatrix } from '../recipe/resolve.ts';
 import { type StorageType, storage } from '../tensor/storage.ts';
@@ -34,7 +38,8 @@ export function convertRecipe(model: Model, to: ContainerName, options: { type?:
   if (wanted && !requantize) refuseLoss(model, wanted);
   if (wanted)
     return { version: 1, container: to, rules: [{ name: '*', scheme: storageScheme(wanted) }], keep: notWeights(model) };
-  return { version: 1, container: to, rules: to === 'gguf' ? nearestTypes(model, requantize) : [] };
+  const rules = to === 'gguf' ? nearestTypes(model, requantize) : containers[to].holds ? nearestGrids(model, to, requantize) : [];
+  return { version: 1, container: to, rules };
 }
 
 type FloatType = 'f32' | 'f16' | 'bf16';
@@ -84,5 +89,42 @@ function nearestTypes(model: Model, requantize: boolean): NonNullable<RecipeInpu
   return foreign.map(({ name, stored }) => {
     const bits = stored.form === 'tile' ? gridBits(stored.tile) : 8;
     return { name: escapeGlob(name), scheme: storageScheme(bits <= 4 ? 'q4_1' : bits === 5 ? 'q5_1' : 'q8_0') };
+  });
+}
+
+/** Quantized linears whose codes the container cannot take over are encoded again, by their bits. */
+function nearestGrids(model: Model, to: ContainerName, requantize: boolean): NonNullable<RecipeInput['rules']> {
+  const { holds, customary } = containers[to];
+  const linear: readonly Role[] = roleGroups.linear;
+  const quantized = model.tensors.flatMap((tensor) => {
+    const { stored, role, shape } = tensor;
+    const isLinear = isMatrix(tensor) && (model.spec === undefined || linear.includes(role));
+    const form = stored.form === 'tile' ? stored.tile : stored.form === 'storage' ? exactFormOf(stored.type) : undefined;
+    const isPlain = stored.form === 'values' || (stored.form === 'storage' && storage[stored.type].block === 1);
+    if (!isLinear || isPlain) return [];
+    const held = form ? holds!(form, shape) : 'it has no such grid';
+    return typeof held === 'string' ? [{ tensor, form, reason: held }] : [];
+  });
+  const [first] = quantized;
+  if (first && !requantize) {
+    throw new RecipeError({
+      what: `${to} cannot hold ${first.tensor.type} as it is: ${first.reason}`,
+      where: first.tensor.name,
+      next: 'quantize the original model, or add --requantize to encode this one again',
+    });
+  }
+  return quantized.map(({ tensor, form }) => {
+    const symmetric = !form?.zero;
+    const group = form?.scale.group || 32;
+    const scheme: IntegerScheme = {
+      kind: 'integer',
+      bits: form && gridBits(form) > 4 ? 8 : 4,
+      symmetric,
+      granularity: tensor.stored.cols % group === 0 ? { group } : 'channel',
+      range: symmetric ? 'absmax-half' : 'minmax',
+      scaleType: 'f16',
+      ...customary?.(symmetric, 'f16'),
+    };
+    return { name: escapeGlob(tensor.name), scheme: scheme as Extract<NonNullable<RecipeInput['scheme']>, { kind: 'integer' }> };
   });
 }

@@ -1,5 +1,6 @@
 /** Writes tensors tile by tile over the workers; what an earlier run finished is looked at and taken over. */
 import type { TileErrors } from '../evaluate/tensor-report.ts';
+import { writeField } from '../format/field-ranges.ts';
 import type { PlacedTensor } from '../format/types.ts';
 import type { ByteSink } from '../io/types.ts';
 import type { Plan } from '../recipe/plan.ts';
@@ -74,7 +75,8 @@ export class TensorWriter {
     const { plan, sinks, workers, journal, verify } = this.#parts;
     const tensor = plan.layout.tensors[index]!;
     const result = await workers.tile({ ...this.#task(index, rows), steps: verify === 'none' ? 'write' : 'both' });
-    for (const { key, offset, bytes } of result.pieces ?? []) await sinks[tensor.fields[key]!.file]!.write(bytes, offset);
+    for (const { key, bytes } of result.pieces ?? [])
+      await writeField(sinks[tensor.fields[key]!.file]!, tensor.fields[key]!, rows, bytes);
     await journal.add([index, rows[0], result.errors ?? null]);
     this.#finish(index, rows, result);
   }

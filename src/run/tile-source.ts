@@ -1,3 +1,4 @@
+import { fieldInMemory, rowsInMemory } from '../format/field-ranges.ts';
 import type { Field, StoredTensor } from '../format/types.ts';
 import type { SourceHandle } from '../io/types.ts';
 
@@ -5,15 +6,9 @@ import type { SourceHandle } from '../io/types.ts';
  * The part of a stored tensor that rows [from, to) need. Bytes that lie in memory would be copied whole with each message to a
  * worker: only those of the rows go along. Files, blobs and URLs are opened by the worker itself.
  */
-export function tileSource(stored: StoredTensor, [from, to]: readonly [number, number]): StoredTensor {
-  const part = (field: Field): Field => {
-    const { handle, offset, rowBytes, whole } = field;
-    if (!isCopied(handle)) return field;
-    const start = whole === undefined ? offset + from * rowBytes : offset;
-    const length = whole ?? (to - from) * rowBytes;
-    const bytes = handle.bytes.slice(start, start + length);
-    return { ...field, handle: { kind: 'memory', bytes }, offset: whole === undefined ? -from * rowBytes : 0 };
-  };
+export function tileSource(stored: StoredTensor, rows: readonly [number, number]): StoredTensor {
+  const part = (field: Field): Field =>
+    isCopied(field.handle) ? fieldInMemory(field, rowsInMemory(field.handle.bytes, field, rows), rows) : field;
   switch (stored.form) {
     case 'storage':
       return { ...stored, data: part(stored.data) };

@@ -7,11 +7,13 @@
  */
 import { VerificationError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
+import { fieldInMemory, writeField } from '../format/field-ranges.ts';
 import { exactBlocks, exactTypeOf } from '../format/gguf/from-tile.ts';
+import { tileOfBlocks } from '../format/gguf/to-tile.ts';
 import { type FetchedRows, fetchRows, type OpenSource } from '../format/read-rows.ts';
 import { containers } from '../format/registry.ts';
 import { storedRow } from '../format/row-order.ts';
-import type { ContainerName, Field, StoredTensor, TileForm } from '../format/types.ts';
+import type { ContainerName, Field, StoredTensor, Stripes, TileForm } from '../format/types.ts';
 import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
@@ -19,7 +21,7 @@ import type { Drift } from '../quantize/rounding/drift.ts';
 import type { Factor } from '../quantize/rounding/factor.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
-import { compareRows } from './compare-rows.ts';
+import { compareRows, stepLimit } from './compare-rows.ts';
 import { checkFinite, encodeStorage } from './encode-storage.ts';
 import { roundIntegers, roundStorage, solvedInputs } from './round-tile.ts';
 
@@ -28,6 +30,7 @@ export interface TileField {
   offset: number;
   rowBytes: number;
   whole?: number;
+  stripes?: Stripes;
 }
 
 export interface TileTask {
@@ -64,10 +67,9 @@ export interface TileResult {
   pieces?: TilePiece[];
 }
 
-/** Bytes of one field, with their absolute offset in the output file. */
+/** The task's rows of one field. */
 export interface TilePiece {
   key: string;
-  offset: number;
   bytes: Uint8Array;
 }
 
@@ -80,7 +82,6 @@ export interface TileTools {
 /** Encoded rows of one field. Views are made when they are needed: growth of the kernels' memory detaches older ones. */
 interface Encoded {
   key: string;
-  offset: number;
   /** Where in the kernels' memory, unless it was packed in JavaScript. */
   arena?: { at: number; length: number };
   bytes(): Uint8Array;
@@ -92,28 +93,32 @@ export async function runTile(task: TileTask, tools: TileTools): Promise<TileRes
   const rows = await fetchRows(kernels, tools.open, task.from, ...task.rows);
   const encoded = task.steps === 'check' ? [] : encode(task, kernels, rows);
   const reachable = Object.values(task.fields).every((field) => field.handle.kind === 'file');
-  const pieces = reachable ? undefined : encoded.map(({ key, offset, bytes }) => ({ key, offset, bytes: bytes().slice() }));
+  const pieces = reachable ? undefined : encoded.map(({ key, bytes }) => ({ key, bytes: bytes().slice() }));
   if (reachable)
-    for (const { key, offset, bytes } of encoded) await (await tools.sink(task.fields[key]!.handle)).write(bytes(), offset);
+    for (const { key, bytes } of encoded) {
+      const field = task.fields[key]!;
+      await writeField(await tools.sink(field.handle), field, task.rows, bytes());
+    }
   const errors = task.steps === 'write' ? undefined : await check(task, tools, rows, encoded, pieces);
   return { ...(errors && { errors }), ...(pieces && { pieces }) };
 }
 
 function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] {
   const { scheme } = task;
-  if (rows.tile && task.tile && scheme.kind === 'keep') return packed(task, rows.tile);
+  const held = task.tile && scheme.kind === 'keep' ? (rows.tile ?? blocksAsTile(task, kernels, rows)) : undefined;
+  if (held) return packed(task, held);
   const solved = solvedInputs(task);
   if (solved && scheme.kind === 'storage') {
     const blocks = roundStorage(task, scheme, kernels, rows);
-    return [{ key: 'data', offset: placeOf(task, 'data'), bytes: () => blocks }];
+    return [{ key: 'data', bytes: () => blocks }];
   }
   if (solved && scheme.kind === 'integer') return packed(task, roundIntegers(task, scheme, kernels, rows));
   if (scheme.kind !== 'integer') {
     const exact = exactly(task, rows);
-    if (exact) return [{ key: 'data', offset: placeOf(task, 'data'), bytes: () => exact }];
+    if (exact) return [{ key: 'data', bytes: () => exact }];
     const type = scheme.kind === 'storage' ? scheme.type : rows.raw!.type;
     const arena = encodeStorage(task, kernels, rows, type);
-    return [{ key: 'data', offset: placeOf(task, 'data'), arena, bytes: () => kernels.bytes(arena.at, arena.length) }];
+    return [{ key: 'data', arena, bytes: () => kernels.bytes(arena.at, arena.length) }];
   }
   const { cols } = task.from;
   const at = kernels.alloc(rows.count * cols * 4);
@@ -129,9 +134,19 @@ function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] 
 function packed(task: TileTask, tile: QuantizedTile): Encoded[] {
   return Object.entries(containers[task.container].pack(tile, task.tile!)).map(([key, bytes]) => ({
     key,
-    offset: placeOf(task, key),
     bytes: () => bytes,
   }));
+}
+
+/** ggml blocks that mean the same as codes under a scale. */
+function blocksAsTile(
+  { name, from, rows: [first, end] }: TileTask,
+  kernels: Kernels,
+  { raw, count }: FetchedRows,
+): QuantizedTile {
+  const { type, at, rowBytes, row } = raw!;
+  const place = { name, shape: [from.rows, from.cols] as const, from: first, to: end };
+  return tileOfBlocks(kernels.bytes(at, count * rowBytes), type, place, row);
 }
 
 /** Integer codes that the type holds as they are: nothing is encoded again. */
@@ -141,11 +156,6 @@ function exactly({ scheme, from, rows: [first] }: TileTask, { tile }: FetchedRow
   if (type === undefined || type !== scheme.type) return undefined;
   const { order } = from;
   return exactBlocks(tile, type, (r) => (order ? storedRow(order, from.rows, first + r) - first : r));
-}
-
-function placeOf(task: TileTask, key: string): number {
-  const { offset, rowBytes, whole } = task.fields[key]!;
-  return whole === undefined ? offset + task.rows[0] * rowBytes : offset;
 }
 
 /**
@@ -170,7 +180,7 @@ async function check(
       next: 'the disk or its driver is failing; run the same command again on another disk',
     });
   }
-  return compareRows(kernels, { from: task.rows[0], cols: task.from.cols }, rows, back);
+  return compareRows(kernels, { from: task.rows[0], cols: task.from.cols, stepLimit: stepLimit(task.scheme) }, rows, back);
 }
 
 /** How the output's rows are decoded: the same path as for any input, so that the check uses nothing the encoder computed. */
@@ -178,10 +188,8 @@ function readBack(task: TileTask, rows: FetchedRows, pieces?: TilePiece[]): Stor
   const { cols } = task.from;
   const shape = { rows: task.from.rows, cols };
   const fields: Record<string, Field> = { ...task.fields };
-  for (const { key, bytes } of pieces ?? []) {
-    const field = task.fields[key]!; // not written yet, the caller does it: row `from` is the first of the piece
-    fields[key] = { ...field, handle: { kind: 'memory', bytes }, offset: -task.rows[0] * field.rowBytes };
-  }
+  // Not written yet, the caller does it.
+  for (const { key, bytes } of pieces ?? []) fields[key] = fieldInMemory(task.fields[key]!, bytes, task.rows);
   if (task.tile) return { ...shape, form: 'tile', tile: task.tile, fields };
   const type = task.scheme.kind === 'storage' ? task.scheme.type : rows.raw!.type;
   return { ...shape, form: 'storage', type, data: fields['data']! };

@@ -6,8 +6,9 @@ import type { JsonObject } from '../../checkpoint/types.ts';
 import type { Scheme } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
-import { headRows } from '../row-order.ts';
-import { fieldSizes, fieldType, packTile, tileFormOf, tileLabel } from '../tile-fields.ts';
+import { packTile } from '../packings.ts';
+import { rowMultipleOf } from '../row-order.ts';
+import { fieldSizes, fieldType, tileFormOf, tileLabel } from '../tile-fields.ts';
 import type { Container, LayoutRequest, TileForm, WeightTensor } from '../types.ts';
 import { type Described, METADATA_KEY } from './descriptor.ts';
 
@@ -36,10 +37,11 @@ export const fewbits: Container = {
 function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, Described>): Unplaced {
   const { name, shape, stored } = tensor;
   const { rows, cols } = stored;
-  const common = { name, source: name, role: tensor.role, shape, from: stored, rowMultiple: headRows(stored) };
+  const common = { name, source: name, role: tensor.role, shape, from: stored, rowMultiple: rowMultipleOf(stored) };
   const tile = scheme.kind === 'integer' ? tileFormOf(scheme) : keptTile(tensor, scheme);
   if (tile) {
-    described.set(name, { shape: [...shape], form: 'tile', tile });
+    const input = scheme.kind === 'integer' ? scheme.input : tensor.input;
+    described.set(name, { shape: [...shape], form: 'tile', tile, ...(input && { input }) });
     const sizes = fieldSizes(tile, cols);
     const entries = Object.entries(sizes).map(([key, size]) => ({
       key,
@@ -58,9 +60,11 @@ function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, D
   return { tensor: one, entries: [{ key: 'data', head, rowBytes }] };
 }
 
-/** A tensor of ours that stays keeps its codes and levels. */
+/** A quantized tensor that stays keeps its codes and levels, in rows of their own. */
 function keptTile({ stored }: WeightTensor, scheme: Scheme): TileForm | undefined {
-  return scheme.kind === 'keep' && stored.form === 'tile' ? stored.tile : undefined;
+  if (scheme.kind !== 'keep' || stored.form !== 'tile') return undefined;
+  const { packing: _, ...form } = stored.tile;
+  return form;
 }
 
 /** What a tensor that stays is stored as; one that is quantized in another container's way is widened. */

@@ -1,13 +1,14 @@
 /** The document in `__metadata__` that says how each quantized tensor lies in the file. */
 import * as z from 'zod';
 import { FormatError } from '../../errors.ts';
+import type { ActivationScheme } from '../../quantized/types.ts';
 import { isStorageType, type StorageType } from '../../tensor/storage.ts';
 import type { TileForm } from '../types.ts';
 
 export const METADATA_KEY = 'fewbits';
 
 export type Described =
-  | { shape: number[]; form: 'tile'; tile: TileForm }
+  | { shape: number[]; form: 'tile'; tile: TileForm; input?: ActivationScheme }
   | { shape: number[]; form: 'blocks'; type: StorageType };
 
 const level = z.strictObject({
@@ -32,9 +33,18 @@ const described = z.discriminatedUnion('form', [
     form: z.literal('tile'),
     tile: z.strictObject({
       grid: z.strictObject({ kind: z.literal('integer'), bits: z.int().min(1).max(8), signed: z.boolean() }),
+      order: z.boolean().optional(),
       scale: level,
       zero: level.extend({ kind: z.enum(['integer', 'float', 'minimum']) }).optional(),
     }),
+    input: z
+      .strictObject({
+        bits: z.int().min(2).max(8),
+        symmetric: z.boolean(),
+        dynamic: z.boolean(),
+        per: z.enum(['tensor', 'token']),
+      })
+      .optional(),
   }),
   z.strictObject({ shape, form: z.literal('blocks'), type: z.string().refine(isStorageType) }),
 ]);

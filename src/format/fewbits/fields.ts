@@ -5,15 +5,8 @@ import { storage } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
 import { fieldSizes, fieldType, tileLabel } from '../tile-fields.ts';
 import type { Field, StoredTensor, WeightTensor } from '../types.ts';
-import { fieldOf, type Identity, plainWeight, weightTensor } from '../weight.ts';
+import { fieldOf, plainWeight, type Unnamed, weightTensor } from '../weight.ts';
 import { type Described, METADATA_KEY, readDescriptor } from './descriptor.ts';
-
-/** What stands for a tensor until its identity in the model is known. */
-export interface Unnamed {
-  fileName: string;
-  shape: readonly number[];
-  named(identity: Identity): WeightTensor;
-}
 
 /** The descriptors of a file or, for a folder of several files, of its configuration. */
 export function describedTensors(checkpoint: Checkpoint): Map<string, Described> {
@@ -71,7 +64,7 @@ export function joinFields(checkpoint: Checkpoint, described: ReadonlyMap<string
   return joined;
 }
 
-type Held = Pick<WeightTensor, 'stored' | 'type' | 'bytes'>;
+type Held = Pick<WeightTensor, 'stored' | 'type' | 'bytes' | 'input'>;
 type FieldReader = (key: string, type: TensorEntry['type'], bytes: number) => TensorEntry;
 
 function blocksOf({ shape, type }: Extract<Described, { form: 'blocks' }>, name: string, field: FieldReader): Held {
@@ -83,7 +76,7 @@ function blocksOf({ shape, type }: Extract<Described, { form: 'blocks' }>, name:
   return { stored, type, bytes: entry.bytes };
 }
 
-function tileOf({ shape, tile }: Extract<Described, { form: 'tile' }>, name: string, field: FieldReader): Held {
+function tileOf({ shape, tile, input }: Extract<Described, { form: 'tile' }>, name: string, field: FieldReader): Held {
   const { rows, cols } = asMatrix(shape);
   for (const { group } of [tile.scale, ...(tile.zero ? [tile.zero] : [])])
     if (group > 0 && cols % group !== 0) throw misfit(name, `rows of ${cols} values`, `groups of ${group}`);
@@ -94,7 +87,7 @@ function tileOf({ shape, tile }: Extract<Described, { form: 'tile' }>, name: str
     fields[key] = { ...fieldOf(entry, rows), rowBytes, ...(whole !== undefined && { whole }) };
     bytes += entry.bytes;
   }
-  return { stored: { rows, cols, form: 'tile', tile, fields }, type: tileLabel(tile), bytes };
+  return { stored: { rows, cols, form: 'tile', tile, fields }, type: tileLabel(tile), bytes, ...(input && { input }) };
 }
 
 function checkedEntry(checkpoint: Checkpoint, name: string, type: TensorEntry['type'], bytes: number): TensorEntry {

@@ -9,8 +9,8 @@ import { read } from '../../io/index.ts';
 import { schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
-import { headRows } from '../row-order.ts';
-import { packTile } from '../tile-fields.ts';
+import { packTile } from '../packings.ts';
+import { rowMultipleOf } from '../row-order.ts';
 import type { Container, Layout, LayoutRequest, Model, OutputFile, PlacedTensor, StoredTensor, WeightTensor } from '../types.ts';
 import { exactTypeOf } from './from-tile.ts';
 import { extraTensors, ggufMetadata, quantizedMetadata } from './metadata.ts';
@@ -64,7 +64,7 @@ function unplaced(
     scheme: { kind: 'storage', type },
     label: schemeLabel({ kind: 'storage', type }),
     bytes: from.rows * storageBytes(type, from.cols),
-    rowMultiple: headRows(from),
+    rowMultiple: rowMultipleOf(from),
   };
 }
 

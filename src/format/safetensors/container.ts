@@ -4,8 +4,8 @@ import { schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { elements } from '../../tensor/tensor.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
-import { headRows } from '../row-order.ts';
-import { packTile } from '../tile-fields.ts';
+import { packTile } from '../packings.ts';
+import { rowMultipleOf } from '../row-order.ts';
 import type { Container, Model, WeightTensor } from '../types.ts';
 
 export const safetensors: Container = {
@@ -30,7 +30,7 @@ export const safetensors: Container = {
           from: stored,
           scheme: { kind: 'storage' as const, type },
           label: type,
-          rowMultiple: headRows(stored),
+          rowMultiple: rowMultipleOf(stored),
         },
         entries: [{ key: 'data', head: { name, type, shape }, rowBytes: storageBytes(type, stored.cols) }],
       };

@@ -68,7 +68,8 @@ function schemeOf(c: Case): GptqScheme {
       damp: c.percdamp,
       order: c.act ? 'activation' : 'natural',
       groups: c.static ? 'static' : 'dynamic',
-      block: c.blocksize, refine: 0,
+      block: c.blocksize,
+      refine: 0,
     },
   };
 }

@@ -1,0 +1,112 @@
+/**
+ * The container compressed-tensors: a Hugging Face folder as llm-compressor writes it and vLLM loads it. docs/formats.md describes
+ * the bytes.
+ */
+import type { TensorHead } from '../../checkpoint/safetensors/index.ts';
+import type { IntegerScheme } from '../../quantize/scheme.ts';
+import { type StorageType, storage } from '../../tensor/storage.ts';
+import { layoutFolder } from '../folder.ts';
+import { placeLinears, provenanceMetadata } from '../linears.ts';
+import { packTile } from '../packings.ts';
+import { gridBits, rowsOfWords, tileFormOf } from '../tile-fields.ts';
+import type { Container, TileForm } from '../types.ts';
+import { compressedTensorsConfig } from './config.ts';
+
+/** Widths that loaders have kernels for, and that all versions pack alike. */
+const packedBits: readonly number[] = [4, 8];
+
+export const compressedTensors: Container = {
+  name: 'compressed-tensors',
+  output: 'folder',
+  extensions: [],
+  convention:
+    'computed in the dtype of the weight; symmetric: s = absmax / (2^(b-1) - 1/2), codes -2^(b-1) .. 2^(b-1) - 1; asymmetric: minmax; scales in the dtype of the weight',
+  refuses(scheme, shape) {
+    if (scheme.kind === 'keep') return undefined;
+    if (scheme.kind === 'storage')
+      return storage[scheme.type].block === 1 ? undefined : `${scheme.type} is a type of ggml, and linears here are integers`;
+    return refusedInteger(scheme) ?? refusedForm(formOf(scheme), shape);
+  },
+  customary: (symmetric, weightType) => ({
+    range: symmetric ? 'absmax-half' : 'minmax',
+    scaleType: weightType,
+    signed: true,
+    emptyGroup: 'epsilon',
+    arithmetic: { compute: weightType, zero: 'beforeRounding' },
+  }),
+  holds,
+  async layout(request) {
+    const fields = { container: 'compressed-tensors', form: formOf, holds, head, constants };
+    const { tensors, linears, kept, warnings } = placeLinears(request, fields);
+    // The head of a tied model has no weight of its own, but it is a linear that loaders would quantize.
+    const ignore = request.model.spec?.tied ? [...kept, 'lm_head'] : kept;
+    const layout = await layoutFolder(request, {
+      tensors,
+      metadata: () => provenanceMetadata(request),
+      config: { quantization_config: compressedTensorsConfig(linears, ignore) },
+    });
+    return { ...layout, warnings: [...layout.warnings, ...warnings] };
+  },
+  pack: packTile,
+  runtimes: ({ tensors }) => {
+    const asymmetric8 = tensors.some(({ tile }) => tile?.zero && gridBits(tile) === 8);
+    return [...(asymmetric8 ? [] : ['vLLM']), 'transformers (with compressed-tensors)', 'fewbits'];
+  },
+};
+
+/** W8A8 and one scale a tensor are stored as plain int8, all else packed. */
+function formOf(scheme: IntegerScheme): TileForm {
+  const { zero, grid, ...form } = tileFormOf(scheme);
+  const plain = scheme.input !== undefined || scheme.granularity === 'tensor';
+  return packedAs(plain ? 'int8' : 'compressed-tensors', { ...form, grid, ...(zero && !scheme.symmetric && { zero }) });
+}
+
+function packedAs(packing: NonNullable<TileForm['packing']>, form: TileForm): TileForm {
+  return { ...form, packing, grid: { ...form.grid, signed: true } as TileForm['grid'] };
+}
+
+function refusedInteger({ zero, input, symmetric, bits, granularity }: IntegerScheme): string | undefined {
+  if (zero === 'float') return 'its zero points are integers';
+  if (!input) return undefined;
+  if (bits !== 8 || granularity !== 'channel' || !symmetric)
+    return 'with quantized activations the weights are symmetric int8 with a scale a row: use --bits 8 --group -1';
+  return input.bits === 8 && input.dynamic && input.symmetric ? undefined : 'activations are symmetric int8, dynamic by token';
+}
+
+function refusedForm(form: TileForm, [rows = 0]: readonly number[]): string | undefined {
+  const bits = gridBits(form);
+  if (form.order) return 'it no longer has activation order by group (weight_g_idx): use static groups';
+  if (!packedBits.includes(bits)) return 'its loaders have 4 and 8 bits';
+  if (form.packing === 'int8' && bits !== 8) return 'one scale a tensor is stored for 8 bits only: use --group';
+  if (form.packing === 'int8' && form.zero) return 'one scale a tensor is symmetric here';
+  if (form.zero && rows % rowsOfWords(bits) !== 0)
+    return `${rows} outputs do not fill the words of their zero points, ${rowsOfWords(bits)} a word: keep this tensor with --keep, or use --symmetric`;
+  return undefined;
+}
+
+function holds(form: TileForm, shape: readonly number[]): TileForm | string {
+  const { grid, scale, zero } = form;
+  if (grid.kind !== 'integer' || (zero && zero.kind !== 'integer')) return 'its codes and zero points are integers';
+  if (!zero && !grid.signed) return 'its zero points are integers';
+  const plain = scale.wholeTensor || form.packing === 'int8';
+  const held = packedAs(plain ? 'int8' : 'compressed-tensors', form);
+  return refusedForm(held, shape) ?? held;
+}
+
+function head(module: string, key: string, form: TileForm, [rows, cols]: readonly [number, number]): TensorHead {
+  const bits = gridBits(form);
+  const { group, wholeTensor, stored } = form.scale;
+  const groups = group ? cols / group : 1;
+  if (key === 'scale')
+    return { name: `${module}.weight_scale`, type: stored as StorageType, shape: wholeTensor ? [1] : [rows, groups] };
+  if (key === 'zero') return { name: `${module}.weight_zero_point`, type: 'i32', shape: [Math.ceil((rows * bits) / 32), groups] };
+  if (form.packing === 'int8') return { name: `${module}.weight`, type: 'i8', shape: [rows, cols] };
+  return { name: `${module}.weight_packed`, type: 'i32', shape: [rows, Math.ceil((cols * bits) / 32)] };
+}
+
+/** weight_shape, i64 [2]: packed rows may end within a word. */
+function constants(module: string, { packing }: TileForm, shape: readonly [number, number]) {
+  if (packing === 'int8') return [];
+  const bytes = new Uint8Array(BigInt64Array.from(shape, BigInt).buffer);
+  return [{ head: { name: `${module}.weight_shape`, type: 'i64' as const, shape: [2] }, bytes }];
+}
