@@ -78,7 +78,7 @@ export function withQuantization(command: Command): Command {
     .option('--group <n>', 'consecutive inputs that share a scale; -1 = the whole row (128)', integer(-1))
     .option('--symmetric', 'no zero point')
     .option('--asymmetric', 'with a zero point')
-    .option('--range <name>', 'absmax, absmax-narrow, absmax-full, absmax-half, minmax, percentile, mse')
+    .option('--range <name>', 'absmax, absmax-narrow, absmax-full, absmax-half, minmax, percentile, mse, imatrix, output-mse')
     .option('--type <name>', 'a GGUF file type (q4_k_m) or a tensor type (q6_k)')
     .option('--to <container>', 'gguf, fewbits or safetensors (default: by the extension of OUT)')
     .option('--pure', 'one tensor type for all matrices')

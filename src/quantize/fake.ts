@@ -1,6 +1,5 @@
-import { dequantizeTile } from './dequantize.ts';
 import { errorOf, type QuantizationError } from './error.ts';
-import { quantizeRows } from './quantize-matrix.ts';
+import { type MatrixOptions, quantizeMatrix } from './quantize-matrix.ts';
 import type { MatrixScheme } from './scheme.ts';
 
 /** Fake quantization: the values a model computes with after quantization, still as floats, and what they lost. x: [rows, cols]. */
@@ -9,7 +8,8 @@ export function fakeQuantize(
   shape: readonly [rows: number, cols: number],
   scheme: MatrixScheme,
   name = 'matrix',
+  options: MatrixOptions = {},
 ): { values: Float32Array; error: QuantizationError } {
-  const tile = quantizeRows(x, { name, shape, from: 0, to: shape[0] }, scheme);
-  return { values: dequantizeTile(tile), error: errorOf(x, tile) };
+  const { tile, dequantized } = quantizeMatrix(x, shape, scheme, name, options);
+  return { values: dequantized(), error: errorOf(x, tile) };
 }
