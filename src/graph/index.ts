@@ -1,10 +1,11 @@
 export { GraphBuilder, type NodeOptions, type ValueName } from './builder.ts';
 export { type EncodedGraph, type ExternalData, encodeGraph } from './encode.ts';
 export type { Attribute, Constant, Dimension, ElementType, Graph, GraphNode, GraphValue } from './ir.ts';
-export { type LoadedLanguageModel, loadLanguageModel } from './language-model.ts';
+export { type LanguageModelOptions, type LoadedLanguageModel, loadLanguageModel } from './language-model.ts';
 export { buildLayer, buildModel, layerPrefix, type ModelOptions, type ModelOutput, maskName } from './model.ts';
 export type { Backend, RuntimeOptions } from './onnx-runtime.ts';
 export { applyPasses, bindWeights, type Pass } from './passes.ts';
 export { positionFeeds } from './positions.ts';
+export { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
 export { createSession } from './session.ts';
 export type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';
