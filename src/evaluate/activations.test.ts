@@ -71,7 +71,6 @@ describe('int8 weights per channel, dynamic int8 inputs per token', () => {
     await quantized.close();
     const { kl, ...figures } = compared[0]!;
     const all = { ...figures, klMean: kl.mean, klMedian: kl.median, klP99: kl.p99 };
-    console.log(all, expected);
     expect(all.tokens).toBe(expected['tokens']);
     for (const name of ['klMean', 'klMedian', 'klP99'] as const)
       expect(Math.abs(all[name] / (expected[name] as number) - 1), name).toBeLessThan(0.03);
@@ -82,18 +81,27 @@ describe('int8 weights per channel, dynamic int8 inputs per token', () => {
     const ids = Int32Array.from(tokenizer.encode(text('valid', 300)).slice(0, 24));
     const logits = await quantized.logits(ids, 1, ids.length);
     const losses = await quantized.losses(ids, 1, ids.length);
-    const decoder = await quantized.decoder();
-    for (const [t, id] of ids.entries()) {
-      const step = await decoder.step(Int32Array.of(id));
-      const row = logits.subarray(t * spec.vocab, (t + 1) * spec.vocab);
-      // A code that is on a tie in one pass falls the other way in the other.
-      expect(Math.max(...step.map((y, i) => Math.abs(y - row[i]!)))).toBeLessThan(0.1);
-      if (t + 1 === ids.length) continue;
-      const most = Math.max(...row);
-      const nll = most + Math.log(row.reduce((sum, y) => sum + Math.exp(y - most), 0)) - row[ids[t + 1]!]!;
-      expect(Math.abs(nll - losses[t]!)).toBeLessThan(0.02);
-    }
+    // Each token as the first of its own text.
+    const starts: Float32Array[] = [];
+    for (const id of ids) starts.push(await (await quantized.decoder()).step(Int32Array.of(id)));
+    const alone = await quantized.logits(ids, ids.length, 1);
+    const plain = await model.logits(ids, ids.length, 1);
     await quantized.close();
+
+    const row = (all: Float32Array, t: number) => all.subarray(t * spec.vocab, (t + 1) * spec.vocab);
+    for (let t = 0; t + 1 < ids.length; t++) {
+      const y = row(logits, t);
+      const most = Math.max(...y);
+      const nll = most + Math.log(y.reduce((sum, v) => sum + Math.exp(v - most), 0)) - y[ids[t + 1]!]!;
+      expect(losses[t]!).toBeCloseTo(nll, 4);
+    }
+    // Logits agree to 1e-6, unless an input next to a tie falls the other way because sums have another order in the decoder.
+    const distance = (a: Float32Array, b: Float32Array) =>
+      Math.sqrt(a.reduce((sum, v, i) => sum + (v - b[i]!) ** 2, 0) / a.length);
+    const toPass = starts.map((y, t) => distance(y, row(alone, t))).sort((a, b) => a - b);
+    const toPlain = starts.map((y, t) => distance(y, row(plain, t)));
+    expect(toPass[Math.floor(ids.length / 2)]).toBeLessThan(1e-5);
+    expect(Math.min(...toPlain)).toBeGreaterThan(0.005);
   });
 });
 
