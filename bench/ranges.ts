@@ -90,7 +90,6 @@ export async function benchRanges(): Promise<void> {
     name: 'ranges',
     title: `What each range costs (default model, ${bits} bits, groups of ${group}, f16 scales, round to nearest)`,
     setting: {
-      bits,
       group,
       inputs: windows * context,
       text: 'models/text/tinystories.valid.txt',
