@@ -8,6 +8,7 @@ const usage = `npm run bench -- [SECTION...]     (default: kernels evaluate quan
   quantize     file to file on a synthetic model of 1.2 billion parameters, beside llama.cpp's quantizer
   solver       GPTQ of one weight: factorization and rounding with feedback
   quality      size, perplexity and KL of every type on the default model, and docs/size-and-loss.svg
+  ranges       errors of weights and outputs, and KL, of every range of integer grids on the default model
   checkpoint   only make that model (--container gguf|huggingface)
 Options: --runs 3  --threads 2  --layers 16  --types q4_0,q6_k  --all (every type)  --pure (one type for
          all matrices)  --huggingface (quantize the bf16 folder too)
@@ -40,6 +41,7 @@ runProgram(async () => {
     },
     solver: async () => (await import('./solver.ts')).benchSolver({ runs, threads }),
     quality: async () => (await import('./quality.ts')).benchQuality(),
+    ranges: async () => (await import('./ranges.ts')).benchRanges(),
     checkpoint: async () => {
       const { makeCheckpoint } = await import('./checkpoint.ts');
       console.log(makeCheckpoint(options.container === 'huggingface' ? 'huggingface' : 'gguf', layers));

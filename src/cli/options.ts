@@ -87,7 +87,10 @@ export function withQuantization(command: Command): Command {
     .option('--group <n>', 'consecutive inputs that share a scale; -1 = the whole row (128)', integer(-1))
     .option('--symmetric', 'no zero point')
     .option('--asymmetric', 'with a zero point')
-    .option('--range <name>', 'absmax, absmax-narrow, absmax-full, absmax-half, absmax-gptq, minmax, percentile, mse')
+    .option(
+      '--range <name>',
+      'absmax, absmax-narrow, absmax-full, absmax-half, absmax-gptq, minmax, percentile, mse, imatrix, output-mse',
+    )
     .option('--type <name>', 'a GGUF file type (q4_k_m) or a tensor type (q6_k)')
     .option('--activation-bits <b>', "bits of the linears' inputs, quantized token by token at run time", integer(2, 8))
     .option('--to <container>', 'gguf, gptq, compressed-tensors, fewbits or safetensors (default: by the extension of OUT)')

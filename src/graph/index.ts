@@ -3,7 +3,7 @@ export { type EncodedGraph, type ExternalData, encodeGraph } from './encode.ts';
 export { buildCross, buildGram, buildReductions, gramRows, type Reduction } from './gram.ts';
 export type { Attribute, Constant, Dimension, ElementType, Graph, GraphNode, GraphValue } from './ir.ts';
 export { bytesOf } from './ir.ts';
-export { checkIds, type LoadedLanguageModel, loadLanguageModel } from './language-model.ts';
+export { checkIds, type LanguageModelOptions, type LoadedLanguageModel, loadLanguageModel } from './language-model.ts';
 export { layerRunBytes, sequencesOfRun } from './layer-runs.ts';
 export {
   buildHead,
@@ -18,6 +18,7 @@ export {
 export type { Backend, RuntimeOptions } from './onnx-runtime.ts';
 export { applyPasses, bindWeights, type Pass } from './passes.ts';
 export { positionFeeds } from './positions.ts';
+export { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
 export { createSession } from './session.ts';
 export { keepOutputs, showValue, type Tapped, tapInputs } from './taps.ts';
 export type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';

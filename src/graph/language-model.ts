@@ -11,6 +11,7 @@ import { buildModel, lossPieces, type ModelOptions } from './model.ts';
 import type { Backend, LoadedRuntime, RuntimeOptions } from './onnx-runtime.ts';
 import { bindWeights } from './passes.ts';
 import { positionFeeds } from './positions.ts';
+import { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
 import { createSessionWith } from './session.ts';
 import type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';
 
@@ -26,6 +27,11 @@ type Program = keyof typeof programs;
 /** Batches are run in pieces whose largest tensor (logits or attention scores) stays below this. */
 const largestTensorBytes = 256 * 2 ** 20;
 
+export interface LanguageModelOptions extends RuntimeOptions {
+  /** Linears whose inputs are quantized while the model runs. */
+  inputs?: InputSchemes;
+}
+
 /** Made by `loadLanguageModel`; `reason` says why it does not run natively. */
 export interface LoadedLanguageModel extends LanguageModel {
   readonly reason?: string;
@@ -33,12 +39,13 @@ export interface LoadedLanguageModel extends LanguageModel {
 
 /**
  * @param weights f32 [out, in] by Hugging Face name; read when first needed, once for scoring and once for decoding.
- * @throws ModelError when the weights do not fit the spec or the runtime cannot be loaded.
+ * @throws ModelError when the weights do not fit the spec or the runtime cannot be loaded. What `quantizeInputs` throws comes when
+ * a session is first needed.
  */
 export async function loadLanguageModel(
   spec: ModelSpec,
   weights: WeightReader,
-  options: RuntimeOptions = {},
+  options: LanguageModelOptions = {},
 ): Promise<LoadedLanguageModel> {
   const runtime = await loadRuntime(options);
   const { scaling } = spec.rope;
@@ -52,7 +59,7 @@ class OnnxLanguageModel implements LoadedLanguageModel {
   readonly reason?: string;
   readonly #reader: WeightReader;
   readonly #runtime: LoadedRuntime;
-  readonly #options: RuntimeOptions;
+  readonly #options: LanguageModelOptions;
   readonly #factors: Float32Array | undefined;
   readonly #sessions = new Map<Program, Promise<GraphSession>>();
   #weights: Promise<Record<string, GraphTensor>> | undefined;
@@ -62,7 +69,7 @@ class OnnxLanguageModel implements LoadedLanguageModel {
     spec: ModelSpec,
     reader: WeightReader,
     runtime: LoadedRuntime,
-    options: RuntimeOptions,
+    options: LanguageModelOptions,
     factors: Float32Array | undefined,
   ) {
     this.spec = spec;
@@ -142,7 +149,9 @@ class OnnxLanguageModel implements LoadedLanguageModel {
   }
 
   async #open(program: Program): Promise<GraphSession> {
-    const graph = buildModel(this.spec, programs[program]);
+    const plain = buildModel(this.spec, programs[program]);
+    const { inputs } = this.#options;
+    const graph = inputs ? quantizeInputs(plain, inputs) : plain;
     const bound = program === 'decoder' ? await bindWeights(graph, this.#reader) : graph;
     return createSessionWith(this.#runtime, bound, this.#options);
   }

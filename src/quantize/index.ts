@@ -6,6 +6,8 @@ export { compareValues, type ErrorSplit, errorOf, type QuantizationError, splitE
 export { fakeQuantize } from './fake.ts';
 export { runLength, sharedCount, sharingOf, spreadRow, type TileRows } from './granularity.ts';
 export { type IntegerGrid, integerGrid } from './grid/integer.ts';
+export { observerOf } from './observer/registry.ts';
+export type { Observer, ObserverName, ObserverOptions } from './observer/types.ts';
 export {
   describeRange,
   gridOf,
@@ -15,8 +17,9 @@ export {
   type TilePlace,
   zeroOf,
 } from './quantize-matrix.ts';
-export { rangeOf, ranges, scaleOf } from './range/registry.ts';
-export type { Limits, Range, RangeContext } from './range/types.ts';
+export { groupBlocks, rangeInputs } from './range/inputs.ts';
+export { rangeNeeds, rangeOf, ranges, scaleOf } from './range/registry.ts';
+export type { Limits, Range, RangeContext, RangeInputs } from './range/types.ts';
 export type { Factor } from './rounding/factor.ts';
 export { type FactorResult, type FactorTask, factorTask } from './rounding/factor-task.ts';
 export { type FactorFailure, type FactorOptions, factorize, factorizeHere } from './rounding/factorize.ts';

@@ -1,5 +1,5 @@
 /**
- * Data-free quantization of a matrix to an integer grid: round to nearest with the scheme's range and arithmetic.
+ * Quantization of a matrix to an integer grid: round to nearest with the scheme's range and arithmetic.
  *   x_int = clamp(round(x / s) + z), x̂ = s (x_int - z)
  */
 import { RecipeError } from '../errors.ts';
@@ -11,8 +11,9 @@ import { quotients, type Run, roundToCodes, type Scratch, scratch } from './code
 import { runLength, sharedCount, sharingOf } from './granularity.ts';
 import { integerGrid } from './grid/integer.ts';
 import { GroupScaler, inComputeType } from './group-scaler.ts';
+import { checkInputs } from './range/inputs.ts';
 import { rangeOf } from './range/registry.ts';
-import type { Limits, RangeContext } from './range/types.ts';
+import type { Limits, RangeContext, RangeInputs } from './range/types.ts';
 import type { MatrixScheme } from './scheme.ts';
 
 export { dequantizeTile } from './dequantize.ts';
@@ -42,7 +43,7 @@ export function zeroOf(scheme: MatrixScheme): { kind: 'integer' | 'float' | 'min
 }
 
 /** What a scheme fixes for all groups; RecipeError when its parts contradict each other. */
-export function rangeContext(scheme: MatrixScheme): RangeContext {
+export function rangeContext(scheme: MatrixScheme, inputs?: RangeInputs): RangeContext {
   const arithmetic = completeArithmetic(scheme.arithmetic);
   const { round, epsilon } = floatTypes[arithmetic.compute];
   if (scheme.symmetric && scheme.zero !== undefined) {
@@ -58,6 +59,7 @@ export function rangeContext(scheme: MatrixScheme): RangeContext {
     zero: scheme.zero ?? 'integer',
     arithmetic,
     options: scheme.rangeOptions ?? {},
+    ...(inputs && { inputs }),
     emptyGroup: scheme.emptyGroup ?? 'one',
     round,
     cast: floatTypes[scheme.scaleType].round,
@@ -71,28 +73,39 @@ export function describeRange(scheme: MatrixScheme): string {
 }
 
 /** Limits over values of a whole tensor (or of one of its tiles: merge min and max), for granularity tensor. x: [rows, cols]. */
-export function surveyLimits(x: Float32Array, scheme: MatrixScheme): Limits {
+export function surveyLimits(x: Float32Array, scheme: MatrixScheme, inputs?: RangeInputs): Limits {
   if (x.length === 0) return { min: 0, max: 0 };
-  return rangeOf(scheme.range, scheme.symmetric).limits(x, 0, x.length, rangeContext(scheme));
+  return rangeOf(scheme.range, scheme.symmetric).limits(x, 0, x.length, rangeContext(scheme, inputs));
+}
+
+export interface RowOptions {
+  /** For the ranges that `rangeNeeds` names. */
+  inputs?: RangeInputs;
 }
 
 /**
  * Quantizes the rows [place.from, place.to) of a matrix.
  * @param x [to - from, cols]
- * @throws NumericError for NaN, Inf or a scale that overflows its dtype, RecipeError for groups that do not fit
+ * @throws NumericError for NaN, Inf or a scale that overflows its dtype, RecipeError for groups or inputs that do not fit
  */
-export function quantizeRows(x: Float32Array, place: TilePlace, scheme: MatrixScheme): QuantizedTile {
+export function quantizeRows(
+  x: Float32Array,
+  place: TilePlace,
+  scheme: MatrixScheme,
+  { inputs }: RowOptions = {},
+): QuantizedTile {
   const { name, from, to } = place;
   const [rows, cols] = place.shape;
   if (x.length !== (to - from) * cols) {
     throw new RecipeError({ what: 'the values do not fill the rows', where: name, value: x.length, limit: (to - from) * cols });
   }
   checkFinite(x, name, from, cols);
-  const context = rangeContext(scheme);
+  if (inputs) checkInputs(inputs, scheme.granularity, cols, name);
+  const context = rangeContext(scheme, inputs);
   const range = rangeOf(scheme.range, scheme.symmetric);
   const run = runLength(scheme.granularity, cols, name);
   const per = sharingOf(scheme.granularity);
-  const shared = scheme.granularity === 'tensor' ? sharedTensorLimits(x, place, scheme) : undefined;
+  const shared = scheme.granularity === 'tensor' ? sharedTensorLimits(x, place, scheme, inputs) : undefined;
 
   const codes = new Uint8Array(x.length); // [to - from, cols]
   const count = sharedCount(per, { from, to, cols });
@@ -131,9 +144,14 @@ export function quantizeRows(x: Float32Array, place: TilePlace, scheme: MatrixSc
   };
 }
 
-function sharedTensorLimits(x: Float32Array, { name, shape, from, to, survey }: TilePlace, scheme: MatrixScheme): Limits {
+function sharedTensorLimits(
+  x: Float32Array,
+  { name, shape, from, to, survey }: TilePlace,
+  scheme: MatrixScheme,
+  inputs?: RangeInputs,
+): Limits {
   if (survey) return survey;
-  if (from === 0 && to === shape[0]) return surveyLimits(x, scheme);
+  if (from === 0 && to === shape[0]) return surveyLimits(x, scheme, inputs);
   throw new RecipeError({
     what: 'one scale per tensor needs limits of the whole tensor',
     where: name,

@@ -5,7 +5,11 @@ import type { StorageType } from '../tensor/storage.ts';
 export type Granularity = 'tensor' | 'channel' | { group: number };
 
 /** Where scale and zero point come from (range/registry.ts has the formulas). */
-export type RangeName = 'absmax-narrow' | 'absmax-full' | 'absmax-half' | 'absmax-gptq' | 'minmax' | 'percentile' | 'mse';
+export type RangeName = 'absmax-narrow' | 'absmax-full' | 'absmax-half' | 'absmax-gptq' | 'minmax' | ClippingRange;
+
+/** Ranges that may leave values outside: they have to see all values that share a scale at once. */
+export const clippingRanges = ['percentile', 'mse', 'imatrix', 'output-mse'] as const;
+export type ClippingRange = (typeof clippingRanges)[number];
 
 /** Rules that only one container has by custom, beside those that recipes name. */
 export type ContainerRange = 'signed-extreme';
@@ -14,12 +18,12 @@ export type ContainerRange = 'signed-extreme';
 export interface RangeOptions {
   /** percentile: share of the values that stays inside, in percent (default 99.9). */
   percentile?: number;
-  /** mse: candidate ratios are 1 - i / 100 for i in [0, steps) (default 80). */
+  /** mse, imatrix, output-mse: candidate ratios are 1 - i / 100 for i in [0, steps) (default 80). */
   steps?: number;
   /** mse: the error is |x - x̂| to this power (default 2; llm-compressor and GPTQ use 2.4). */
   power?: number;
-  /** percentile and mse: the range whose formula turns the limits they find into a scale (default absmax-narrow or minmax). */
-  base?: Exclude<RangeName | ContainerRange, 'percentile' | 'mse'>;
+  /** Ranges that clip: the range whose formula turns the limits they find into a scale (default absmax-narrow or minmax). */
+  base?: Exclude<RangeName | ContainerRange, ClippingRange>;
 }
 
 /**

@@ -4,9 +4,12 @@ import type { QuantizedTile } from '../quantized/types.ts';
 import { effectiveBits } from './bits.ts';
 import { dequantizeTile } from './dequantize.ts';
 import { quantizeRows, type TilePlace } from './quantize-matrix.ts';
+import { rangeInputs } from './range/inputs.ts';
+import { rangeNeeds, rangeOf } from './range/registry.ts';
 import { factorizeHere } from './rounding/factorize.ts';
 import { type GptqScheme, gptqRows } from './rounding/gptq-rows.ts';
 import type { MatrixScheme } from './scheme.ts';
+import type { Statistics } from './statistics.ts';
 
 export interface QuantizedMatrix {
   tile: QuantizedTile;
@@ -19,13 +22,15 @@ export interface QuantizedMatrix {
 export interface MatrixOptions {
   /** For messages. */
   name?: string;
-  /** What a scheme with a rounding needs: the Hessian of the inputs, (1 / n) sum of x x' [cols, cols], and `loadKernels()`. */
-  calibration?: { hessian: Float32Array; kernels: Kernels };
+  /** Of the matrix's input, for roundings and ranges that look at it: meansquare [cols], hessian (1 / n) sum of x x' [cols, cols]. */
+  statistics?: Pick<Statistics, 'meansquare' | 'hessian'>;
+  /** `loadKernels()`: what a rounding computes with. */
+  kernels?: Kernels;
 }
 
 /**
  * Quantizes a whole matrix in the caller's thread. x: [rows, cols]. Errors as in `quantizeRows`; NumericError also where the
- * Hessian cannot be factorized, RecipeError where a scheme with a rounding has none.
+ * Hessian cannot be factorized, RecipeError where a scheme lacks statistics of the inputs.
  */
 export function quantizeMatrix(
   x: Float32Array,
@@ -33,25 +38,32 @@ export function quantizeMatrix(
   scheme: MatrixScheme,
   options: MatrixOptions | string = {},
 ): QuantizedMatrix {
-  const { name = 'matrix', calibration } = typeof options === 'string' ? { name: options } : options;
+  const { name = 'matrix', ...rest } = typeof options === 'string' ? { name: options } : options;
   const place = { name, shape, from: 0, to: shape[0] };
-  const tile = scheme.rounding ? fed(x, place, scheme as GptqScheme, calibration) : quantizeRows(x, place, scheme);
+  const tile = scheme.rounding ? fed(x, place, scheme as GptqScheme, rest) : nearest(x, place, scheme, rest);
   return { tile, dequantized: () => dequantizeTile(tile), effectiveBits: effectiveBits(tile) };
 }
 
-function fed(x: Float32Array, place: TilePlace, scheme: GptqScheme, calibration: MatrixOptions['calibration']): QuantizedTile {
+function nearest(x: Float32Array, place: TilePlace, scheme: MatrixScheme, { statistics = {} }: MatrixOptions): QuantizedTile {
+  const { name } = rangeOf(scheme.range, scheme.symmetric);
+  return quantizeRows(x, place, scheme, {
+    inputs: rangeInputs(rangeNeeds(name), scheme.granularity, place.shape[1], statistics),
+  });
+}
+
+function fed(x: Float32Array, place: TilePlace, scheme: GptqScheme, { statistics, kernels }: MatrixOptions): QuantizedTile {
   const { name } = place;
-  if (!calibration) {
-    const next = 'give a Hessian, or leave rounding out';
+  const { damp, order, kind } = scheme.rounding;
+  const hessian = statistics?.hessian;
+  if (!hessian || !kernels) {
     throw new RecipeError({
-      what: 'this rounding needs statistics of the inputs',
+      what: 'this rounding needs the Hessian of the inputs, and kernels',
       where: name,
-      value: scheme.rounding.kind,
-      next,
+      value: kind,
+      next: 'give statistics with a hessian and kernels, or leave rounding out',
     });
   }
-  const { hessian, kernels } = calibration;
-  const factor = factorizeHere(kernels, hessian, { damp: scheme.rounding.damp, order: scheme.rounding.order, name });
+  const factor = factorizeHere(kernels, hessian, { damp, order, name });
   if ('fallback' in factor) {
     throw new NumericError({ what: factor.fallback, where: name, next: 'calibrate with more tokens, or leave rounding out' });
   }

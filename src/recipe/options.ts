@@ -289,6 +289,8 @@ const ranges: Readonly<Record<RangeName, { symmetric?: boolean }>> = {
   minmax: { symmetric: false },
   percentile: {},
   mse: {},
+  imatrix: {},
+  'output-mse': {},
 };
 
 function rangeSymmetry(name?: string): boolean | undefined {

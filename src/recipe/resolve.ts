@@ -8,7 +8,7 @@ import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
 import { blockTypes } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
-import { type IntegerScheme, type Scheme, schemeLabel } from '../quantize/scheme.ts';
+import { clippingRanges, type IntegerScheme, type Scheme, schemeLabel } from '../quantize/scheme.ts';
 import { storageKind } from '../tensor/storage.ts';
 import { asMatrix, elements } from '../tensor/tensor.ts';
 import { ggufFacts } from './gguf-facts.ts';
@@ -169,7 +169,7 @@ export const MAX_SURVEY_VALUES = 2 ** 24;
 
 /** Whether the range has to see all values that share a scale at once, and they are those of the whole tensor. */
 export function seesAllValues({ granularity, range }: IntegerScheme): boolean {
-  return granularity === 'tensor' && (range === 'percentile' || range === 'mse');
+  return granularity === 'tensor' && (clippingRanges as readonly string[]).includes(range);
 }
 
 function checkSurvey(tensor: WeightTensor, scheme: IntegerScheme): void {

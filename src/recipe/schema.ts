@@ -4,6 +4,7 @@
 import * as z from 'zod';
 import { RecipeError } from '../errors.ts';
 import { roleGroups, roles } from '../model/index.ts';
+import { clippingRanges } from '../quantize/scheme.ts';
 import { isStorageType, type StorageType } from '../tensor/storage.ts';
 
 const storageType = z
@@ -78,7 +79,7 @@ const integerScheme = z
     bits: z.int().min(1).max(8),
     symmetric: z.boolean(),
     granularity,
-    range: z.enum(['absmax-narrow', 'absmax-full', 'absmax-half', 'absmax-gptq', 'minmax', 'percentile', 'mse']),
+    range: z.enum(['absmax-narrow', 'absmax-full', 'absmax-half', 'absmax-gptq', 'minmax', ...clippingRanges]),
     scaleType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     zero: z.enum(['integer', 'float']).optional(),
     rounding: rounding.optional(),
@@ -90,7 +91,9 @@ const integerScheme = z
     arithmetic: arithmetic.optional(),
     input: input.optional(),
   })
-  .describe('An integer grid. absmax-* ranges are symmetric, minmax is asymmetric, percentile and mse are either.');
+  .describe(
+    'An integer grid. absmax-* ranges are symmetric, minmax is asymmetric, the others are either; imatrix and output-mse need statistics.',
+  );
 
 export const scheme = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('keep') }).describe('Stays as it is in the source.'),

@@ -1,15 +1,22 @@
 import { ModelError } from '../errors.ts';
 import type { Model } from '../format/types.ts';
-import { type LanguageModel, loadLanguageModel } from '../graph/index.ts';
-import type { ModelSpec } from '../model/index.ts';
+import { type InputSchemes, type LanguageModel, loadLanguageModel } from '../graph/index.ts';
+import { linearOf, type ModelSpec } from '../model/index.ts';
 import { weightReader } from './weights.ts';
 
 /**
- * A model that computes: its weights, dequantized if need be, run through the graph of its architecture.
+ * A model that computes: its weights, dequantized if need be, run through the graph of its architecture; inputs that its container
+ * says are quantized at run time are.
  * @throws ModelError for a bag of tensors or an architecture that is not known.
  */
 export async function languageModel(model: Model, options: { threads?: number } = {}): Promise<LanguageModel> {
-  return loadLanguageModel(runnableSpec(model), weightReader(model), options);
+  const inputs = inputSchemes(model);
+  return loadLanguageModel(runnableSpec(model), weightReader(model), { ...options, ...(inputs.size > 0 && { inputs }) });
+}
+
+/** By module: a linear is called like its weight. */
+function inputSchemes({ tensors }: Model): InputSchemes {
+  return new Map(tensors.flatMap(({ name, input }) => (input ? [[linearOf(name), input]] : [])));
 }
 
 /** @throws ModelError for a bag of tensors or an architecture that is not known. */

@@ -1,5 +1,5 @@
 import { RecipeError } from '../../errors.ts';
-import type { RangeOptions } from '../scheme.ts';
+import { clippingRanges, type RangeOptions } from '../scheme.ts';
 import { absmaxFull } from './absmax-full.ts';
 import { absmaxGptq } from './absmax-gptq.ts';
 import { absmaxHalf } from './absmax-half.ts';
@@ -18,7 +18,7 @@ export const baseRanges: Readonly<Record<NonNullable<RangeOptions['base']>, Rang
   minmax,
 };
 
-/** The formula that turns the limits of a clipping range (percentile, mse) into a scale. */
+/** The formula that turns the limits of a range that clips (percentile and those that search) into a scale. */
 export function baseOf({ symmetric, options }: RangeContext): Range {
   const range = baseRanges[options.base ?? (symmetric ? 'absmax-narrow' : 'minmax')];
   checkSymmetry(range, symmetric);
@@ -31,6 +31,6 @@ export function checkSymmetry(range: Range, symmetric: boolean): void {
   const fitting = Object.values(baseRanges).filter((r) => r.schemes === kind);
   throw new RecipeError({
     what: `the range ${range.name} is ${range.schemes}, the scheme is ${kind}`,
-    next: `choose ${[...fitting.map((r) => r.name), 'percentile', 'mse'].join(', ')}`,
+    next: `choose ${[...fitting.map((r) => r.name), ...clippingRanges].join(', ')}`,
   });
 }

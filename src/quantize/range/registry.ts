@@ -1,12 +1,26 @@
 import { NumericError, RecipeError } from '../../errors.ts';
 import type { ContainerRange, RangeName } from '../scheme.ts';
+import type { StatisticKind } from '../statistics.ts';
 import { baseRanges, checkSymmetry } from './base.ts';
+import { imatrix } from './imatrix.ts';
 import { mse } from './mse.ts';
+import { outputMse } from './output-mse.ts';
 import { percentile } from './percentile.ts';
 import type { Limits, Range, RangeContext } from './types.ts';
 import { middleZero, zeroPoint } from './zero-point.ts';
 
-export const ranges: Readonly<Record<RangeName | ContainerRange, Range>> = { ...baseRanges, percentile, mse };
+export const ranges: Readonly<Record<RangeName | ContainerRange, Range>> = {
+  ...baseRanges,
+  percentile,
+  mse,
+  imatrix,
+  'output-mse': outputMse,
+};
+
+/** The statistics of a linear's input that its range cannot do without. */
+export function rangeNeeds(name: RangeName | ContainerRange): readonly StatisticKind[] {
+  return ranges[name].needs ?? [];
+}
 
 /** The range of that name; RecipeError when there is none, or when it does not fit the scheme's symmetry. */
 export function rangeOf(name: string, symmetric: boolean): Range {

@@ -5,11 +5,20 @@
 import type { Arithmetic } from '../../quantized/types.ts';
 import type { IntegerGrid } from '../grid/integer.ts';
 import type { ContainerRange, MatrixScheme, RangeName, RangeOptions } from '../scheme.ts';
+import type { StatisticKind } from '../statistics.ts';
 
 /** The smallest and the largest value of a sharing group, or the interval that is left after clipping. */
 export interface Limits {
   min: number;
   max: number;
+}
+
+/** Statistics of the inputs that the columns of a weight meet, for the ranges that need some (`rangeInputs` makes it). */
+export interface RangeInputs {
+  /** E[input²], [cols]. */
+  meansquare?: Float32Array;
+  /** E[input input'], its blocks on the diagonal [cols / size, size, size]; `size` divides the values that share a scale. */
+  blocks?: { size: number; values: Float32Array };
 }
 
 /** What is fixed for a whole tensor. */
@@ -20,6 +29,7 @@ export interface RangeContext {
   readonly zero: 'integer' | 'float' | 'minimum';
   readonly arithmetic: Required<Arithmetic>;
   readonly options: RangeOptions;
+  readonly inputs?: RangeInputs;
   readonly emptyGroup: NonNullable<MatrixScheme['emptyGroup']>;
   /** Rounds to the compute dtype. */
   round(x: number): number;
@@ -32,9 +42,11 @@ export interface RangeContext {
 export interface Range {
   readonly name: RangeName | ContainerRange;
   readonly schemes: 'symmetric' | 'asymmetric' | 'both';
+  /** Statistics without which `limits` throws a RecipeError. */
+  readonly needs?: readonly StatisticKind[];
   /** The formula, for people: plans, reports and the lab print it. */
   describe(context: RangeContext): string;
-  /** Limits of values[from, to). */
+  /** Limits of values[from, to), which are part of one row or whole rows: value i is in column i modulo cols. */
   limits(values: Float32Array, from: number, to: number, context: RangeContext): Limits;
   /** The scale that follows; 0 when the limits are. Negative only for `signed-extreme`. */
   scale(limits: Limits, context: RangeContext): number;

@@ -274,11 +274,11 @@ describe('quantizeMatrix', () => {
   it('takes a Hessian', () => {
     const w = weights(8, 64);
     const hessian = correlated(64, 13);
-    const { tile, dequantized } = quantizeMatrix(w, [8, 64], base, { name: 'w', calibration: { hessian, kernels } });
+    const { tile, dequantized } = quantizeMatrix(w, [8, 64], base, { name: 'w', statistics: { hessian }, kernels });
     expect(tile).toEqual(round(w, 8, base, factorOf(hessian, rounding)));
     expect(dequantized()).toEqual(dequantizeTile(tile));
-    expect(() => quantizeMatrix(w, [8, 64], base)).toThrow(/needs statistics/);
+    expect(() => quantizeMatrix(w, [8, 64], base)).toThrow(/needs the Hessian/);
     const hopeless = hessian.map((value, at) => (at % 65 === 0 ? value : 100 * value));
-    expect(() => quantizeMatrix(w, [8, 64], base, { calibration: { hessian: hopeless, kernels } })).toThrow(NumericError);
+    expect(() => quantizeMatrix(w, [8, 64], base, { statistics: { hessian: hopeless }, kernels })).toThrow(NumericError);
   });
 });
