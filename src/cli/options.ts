@@ -84,7 +84,7 @@ export function withQuantization(command: Command): Command {
     .option('--pure', 'one tensor type for all matrices')
     .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
     .option('--print-recipe', 'print the recipe and stop')
-    .option('--stats <file>', "an importance matrix (llama.cpp's imatrix as .gguf)")
+    .option('--stats <file>', "statistics of the inputs: ours (.safetensors), or llama.cpp's importance matrix (.gguf, .dat)")
     .option('--requantize', 'the source may be quantized already')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
     .addOption(new Option('--encoder <name>', 'how ggml blocks are searched').choices(['exact']));
