@@ -14,7 +14,17 @@ export { dequantizeTile, fakeQuantize, quantizeMatrix } from './quantize/index.t
 export type { QuantizedModel, QuantizedTile } from './quantized/index.ts';
 export type { Plan, PlanOptions, QuantizeOptions, Recipe, RecipeInput } from './recipe/index.ts';
 export { parseRecipe, plan, recipeFromOptions } from './recipe/index.ts';
-export type { Report, RunOptions, Verification } from './run/index.ts';
-export { convertRecipe, languageModel, readImportance, run, verify } from './run/index.ts';
+export type { CalibrationWindows, Coverage, InputGroup, LayerWalk, Report, RunOptions, Verification } from './run/index.ts';
+export {
+  calibrationWindows,
+  collectStatistics,
+  convertRecipe,
+  importanceFrom,
+  languageModel,
+  openStatistics,
+  openWalk,
+  run,
+  verify,
+} from './run/index.ts';
 export type { Tokenizer } from './tokenizer/index.ts';
 export { VERSION } from './version.ts';

@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { FewbitsError, printable, RecipeError, VerificationError } from '../errors.ts';
 import { VERSION } from '../version.ts';
+import { calibrateCommand } from './calibrate.ts';
 import { compareCommand } from './compare.ts';
 import { convertCommand } from './convert.ts';
 import { evaluateCommand } from './evaluate.ts';
@@ -22,6 +23,7 @@ const commands = [
   quantizeCommand,
   evaluateCommand,
   compareCommand,
+  calibrateCommand,
   convertCommand,
   verifyCommand,
   generateCommand,

@@ -1,11 +1,10 @@
 import { basename, dirname, resolve } from 'node:path';
-import { defaultModel, defaultText } from '#run/embedded';
-import { openCheckpoint } from '../checkpoint/index.ts';
+import { calibrationText, defaultModel, defaultText } from '#run/embedded';
 import { ModelError } from '../errors.ts';
 import { type Model, open } from '../format/index.ts';
 import { diskStore, type Store } from '../io/index.ts';
 import type { Plan } from '../recipe/index.ts';
-import { readImportance } from '../run/index.ts';
+import { importanceFrom, openStatistics } from '../run/index.ts';
 import { readText } from './options.ts';
 
 /** Opens MODEL; `default` is the embedded model. */
@@ -23,13 +22,19 @@ export function evaluationText(file?: string): string {
   return readText(file ?? defaultText);
 }
 
+/** The text to calibrate on; without a file the built-in one. */
+export function calibrationTextFrom(file?: string): { text: string; dataset: string } {
+  const path = file ?? calibrationText;
+  return { text: readText(path), dataset: basename(path) };
+}
+
 export async function importanceOf(file: string | undefined, model: Model): Promise<ReadonlyMap<string, Float32Array>> {
   if (file === undefined) return new Map();
-  const checkpoint = await openCheckpoint(file);
+  const statistics = await openStatistics(file, model);
   try {
-    return await readImportance(checkpoint, model);
+    return await importanceFrom(statistics, model);
   } finally {
-    await checkpoint.close();
+    await statistics.close();
   }
 }
 

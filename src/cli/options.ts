@@ -110,7 +110,7 @@ export function withQuantization(command: Command): Command {
     .option('--seed <n>', 'windows at random places of the calibration text', integer(0))
     .option('--chat-template', 'the calibration text is JSONL of messages, rendered by the chat template')
     .option('--layers <from-to>', 'quantize only these layers: 0-1', layerRange)
-    .option('--stats <file>', "statistics of activations, or llama.cpp's imatrix (.safetensors, .gguf, .dat)")
+    .option('--stats <file>', "statistics of the inputs: ours (.safetensors), or llama.cpp's importance matrix (.gguf, .dat)")
     .option('--requantize', 'the source may be quantized already')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
     .addOption(new Option('--encoder <name>', 'how ggml blocks are searched').choices(['exact']));

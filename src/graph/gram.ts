@@ -2,21 +2,23 @@
 import { GraphBuilder } from './builder.ts';
 import type { Graph } from './ir.ts';
 
-/** Rows of x'x that are computed at a time: 64 MiB where x has 8192 columns. */
-export const gramRows = 2048;
-
 /**
- * Rows [from, to) of x'x, added to what `sum` holds of them: `gram` = sum + x[:, from:to]' x, [to - from, in]. Rows and not columns
- * (x'x is symmetric), because rows lie side by side in the whole, which then is read in place.
+ * How many rows of x'x are computed at a time: at most 2048, 64 MiB where x has 8192 columns, and about a quarter of all, so that
+ * leaving out what lies below the diagonal saves work.
  */
+export function gramRows(width: number): number {
+  const step = 256;
+  return Math.min(2048, step * Math.max(1, Math.round(width / (4 * step))));
+}
+
+/** Rows [from, to) of x'x from the diagonal on: `gram` = x[:, from:to]' x[:, from:], [to - from, in - from]. */
 export function buildGram(): Graph {
   const b = new GraphBuilder('gram');
   const x = b.input('x', 'f32', ['N', 'in']);
   const from = b.input('from', 'i64', [1]);
   const to = b.input('to', 'i64', [1]);
-  const sum = b.input('sum', 'f32', ['rows', 'in']);
-  const product = b.node('Gemm', [b.slice(x, 1, from, to), x, sum], { attributes: { transA: { int: 1 } } });
-  b.output('gram', product, 'f32', ['rows', 'in']);
+  const [rows, rest] = [b.slice(x, 1, from, to), b.slice(x, 1, from, Number.MAX_SAFE_INTEGER)];
+  b.output('gram', b.node('Gemm', [rows, rest], { attributes: { transA: { int: 1 } } }), 'f32', ['rows', 'columns']);
   return b.build();
 }
 

@@ -7,6 +7,8 @@ export type Backend = 'native' | 'wasm';
 export interface RuntimeOptions {
   /** Threads of one operator; undefined = as many as the machine has cores. */
   readonly threads?: number;
+  /** Threads that wait between operators without giving up their core: quicker for small operators, the default; costly beside others. */
+  readonly spin?: boolean;
   /** Insists on a backend; default: native where it is installed. */
   readonly runtime?: Backend;
 }
@@ -27,7 +29,7 @@ export interface LoadedRuntime {
 export function sessionOptions(
   { external }: EncodedGraph,
   backend: Backend,
-  { threads = 0 }: RuntimeOptions,
+  { threads = 0, spin = true }: RuntimeOptions,
 ): InferenceSession.SessionOptions {
   return {
     executionProviders: [backend === 'native' ? 'cpu' : 'wasm'],
@@ -36,6 +38,6 @@ export function sessionOptions(
     externalData: external.map(({ path, data }) => ({ path, data })),
     logSeverityLevel: 3,
     // Without it, weight-only Q/DQ pairs are fused into kernels that round the activations to 8 bits: another model.
-    extra: { session: { qdq_matmulnbits_accuracy_level: '0' } },
+    extra: { session: { qdq_matmulnbits_accuracy_level: '0', intra_op: { allow_spinning: spin ? '1' : '0' } } },
   };
 }

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { writeGguf } from '../checkpoint/gguf/index.ts';
-import { openCheckpoint } from '../checkpoint/index.ts';
-import { FormatError, NumericError } from '../errors.ts';
+import { FormatError, NumericError, RecipeError } from '../errors.ts';
 import { syntheticModel } from '../format/synthetic.fixture.ts';
 import { memorySource } from '../io/index.ts';
 import { fromF32, type Tensor } from '../tensor/index.ts';
-import { readImportance } from './importance.ts';
+import { importanceFrom } from './importance.ts';
+import { openStatistics } from './statistics/index.ts';
 
 const f32 = (...values: number[]): Tensor => ({
   type: 'f32',
@@ -16,7 +16,8 @@ const ones = (count: number) => new Array<number>(count).fill(1);
 
 async function imatrix(tensors: Record<string, Tensor>): Promise<Map<string, Float32Array>> {
   const bytes = writeGguf(new Map([['general.type', { type: 'string', value: 'imatrix' }]]), new Map(Object.entries(tensors)));
-  return readImportance(await openCheckpoint({ source: memorySource(bytes, 'm.gguf') }), await syntheticModel());
+  const model = await syntheticModel();
+  return importanceFrom(await openStatistics(memorySource(bytes, 'm.gguf'), model), model);
 }
 
 const up = 'blk.0.ffn_up.weight';
@@ -38,9 +39,9 @@ describe('llama.cpp’s imatrix', () => {
   });
 
   test.each<[string, Record<string, Tensor>, new (...args: never[]) => Error, RegExp]>([
-    ['another width', entry(ones(255)), FormatError, /another width.*got 255, limit 256/],
-    ['several experts', entry(ones(256), [1, 1]), FormatError, /another width/],
-    ['a negative sum', entry([-1, ...ones(255)]), NumericError, /ffn_up.weight\[0\]: .*negative or not finite.*-0.25/],
+    ['another width', entry(ones(255)), RecipeError, /another width.*got 255, limit 256/],
+    ['several experts', entry(ones(256), [1, 1]), FormatError, /several experts.*got 2/],
+    ['a negative sum', entry([-1, ...ones(255)]), NumericError, /mlp.up_proj\[0\]: .*negative or not finite.*-0.25/],
     ['NaN', entry([...ones(255), Number.NaN]), NumericError, /\[255\]/],
     ['Inf', entry([Number.POSITIVE_INFINITY, ...ones(255)]), NumericError, /not finite/],
     ['only zeros', entry(new Array<number>(256).fill(0)), NumericError, /all zero/],
@@ -48,7 +49,7 @@ describe('llama.cpp’s imatrix', () => {
     [
       'no tensor of the model',
       { 'x.in_sum2': f32(1), 'x.counts': f32(1) },
-      FormatError,
+      RecipeError,
       /no tensor of the importance matrix is in the model/,
     ],
     ['no imatrix', { x: f32(1) }, FormatError, /no tensor named \*.in_sum2/],

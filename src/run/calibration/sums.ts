@@ -56,7 +56,7 @@ export class SumSessions {
   }
 
   #session(key: string, build: () => Graph): Promise<GraphSession> {
-    const known = this.#sessions.get(key) ?? createSession(build());
+    const known = this.#sessions.get(key) ?? createSession(build(), { spin: false });
     this.#sessions.set(key, known);
     return known;
   }
@@ -70,7 +70,7 @@ export class InputSums {
   readonly #reductions: readonly Reduction[];
   /** Sums in f64, extremes as they are; each [width]. */
   readonly #vectors = new Map<Reduction, Float64Array>();
-  /** Sum of x x', [width, width]. */
+  /** Sum of x x', [width, width]: the diagonal and what is right of it. */
   readonly #gram: Float32Array | undefined;
   readonly #samples: Float32Array | undefined;
   readonly #total: number;
@@ -111,16 +111,7 @@ export class InputSums {
     const reduced = await (await this.#sessions.reductions(this.#reductions)).run({ x });
     if (!finite(reduced['abssum']!.data as Float32Array)) throw this.#notFinite(data);
     for (const name of this.#reductions) combine[name](this.#vectors.get(name)!, reduced[name]!.data as Float32Array);
-    if (this.#gram) {
-      const session = await this.#sessions.gram();
-      for (let from = 0; from < width; from += gramRows) {
-        const to = Math.min(from + gramRows, width);
-        const rows = this.#gram.subarray(from * width, to * width);
-        const bounds = { from: index(from), to: index(to) };
-        const { gram } = await session.run({ x, ...bounds, sum: { type: 'f32', dims: [to - from, width], data: rows } });
-        rows.set(gram!.data as Float32Array);
-      }
-    }
+    if (this.#gram) await this.#addGram(this.#gram, x);
     this.#keepSamples(data);
     this.#tokens += data.length / width;
   }
@@ -147,6 +138,19 @@ export class InputSums {
     if (squares && !finite(squares))
       throw new NumericError({ what: 'the squares of activations overflow f32', where: this.#where });
     return made;
+  }
+
+  /** Adds what x'x holds from the diagonal on, some rows at a time. */
+  async #addGram(gram: Float32Array, x: GraphTensor): Promise<void> {
+    const width = this.#width;
+    const session = await this.#sessions.gram();
+    const step = gramRows(width);
+    for (let from = 0; from < width; from += step) {
+      const to = Math.min(from + step, width);
+      const part = (await session.run({ x, from: index(from), to: index(to) }))['gram']!.data as Float32Array;
+      for (let i = from, p = 0; i < to; i++)
+        for (let at = i * width + from, end = (i + 1) * width; at < end; at++) gram[at]! += part[p++]!;
+    }
   }
 
   /** Rows of evenly spaced tokens: sample k is token floor(k * total / count). */
