@@ -92,8 +92,11 @@ function minimaSums(hessian: Float32Array, cols: number, group: number): Float64
 
 /** Sweeps end when one gains less than this share of what all before gained: rounding to storable levels costs more. */
 const enough = 1e-4;
-/** Scale and minimum mean the same where the determinant of their two equations is below this share of the diagonal's product. */
-const singular = 1e-9;
+/**
+ * Scale and minimum mean the same (all codes of the group are equal) where the determinant of their two equations is below this
+ * share of the diagonal's product; sums in f32 know it to about 1e-6.
+ */
+const singular = 1e-5;
 
 /**
  * Moves levels downhill: sweeps over the groups, scale and minimum of one group together. It starts from the levels there are and

@@ -24,8 +24,8 @@ export interface StoredLevels {
 export type StoreLevels = (wished: Float64Array, weights: Float64Array) => StoredLevels[];
 
 /**
- * The levels of a row for its codes: fitted together, stored, and moved downhill from there; or from where they are, where that
- * ends lower. Never worse than `current`.
+ * The levels of a row for its codes: fitted together, stored, and moved downhill from there; or, where that is not lower than they
+ * were, moved downhill from where they are. Never worse than `current`.
  * @param current the row's scales, then its minima; may be changed
  * @param highest upper bound of the minima
  */
@@ -35,8 +35,9 @@ export function refitRow(system: LevelSystem, current: StoredLevels[], store: St
   const weights = Float64Array.from(fitted, (_, i) => system.matrix[i * (system.size + 1)]);
   const stored = store(fitted, weights);
   descendLevels(system, stored);
+  if (systemLoss(system, valuesOf(stored)) < systemLoss(system, valuesOf(current))) return stored;
   descendLevels(system, current);
-  return systemLoss(system, valuesOf(stored)) < systemLoss(system, valuesOf(current)) ? stored : current;
+  return current;
 }
 
 function valuesOf(sets: readonly StoredLevels[]): Float64Array {

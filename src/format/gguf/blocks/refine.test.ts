@@ -48,6 +48,22 @@ describe.each(Object.keys(layouts) as LevelType[])('%s', (type) => {
     expect(alone).toEqual(bytes.slice(2 * size, 3 * size));
   });
 
+  it('never loses more where groups are constant, sparse or of many magnitudes', () => {
+    const draws = [
+      (i: number) => ((i >> 4) % 5) - 2,
+      (i: number) => (i % 37 ? 0 : random.gaussian()),
+      (i: number) => random.gaussian() * 10 ** -((i >> 5) % 6),
+    ];
+    for (const draw of draws) {
+      const x = Float32Array.from({ length: rows * cols }, (_, i) => draw(i));
+      const bytes = encodeRows(kernels, type, x, cols, importance);
+      const before = rowLosses(x, leveledRows(type, bytes, cols), hessian, slowMath.product);
+      refineBlocks(type, x, bytes, hessian, { math });
+      const after = rowLosses(x, leveledRows(type, bytes, cols), hessian, slowMath.product);
+      for (const [r, loss] of after.entries()) expect(loss).toBeLessThanOrEqual(before[r] * (1 + 1e-6));
+    }
+  });
+
   it('leaves zeros as they are', () => {
     const zeros = encodeRows(kernels, type, new Float32Array(cols), cols, importance);
     const bytes = zeros.slice();

@@ -37,7 +37,8 @@ function rowsUnder(type: LevelType, codes: Uint8Array, { scale, min }: BlockLeve
 }
 
 /**
- * Descent on codes, then rounds of refitted levels and descent. No row's loss (ŵ - w) H (ŵ - w)' grows.
+ * Descent on codes, then rounds of refitted levels and descent. No row's loss (ŵ - w) H (ŵ - w)' grows, but for
+ * f32 rounding of the sums.
  * @param w [rows, cols]
  * @param bytes the blocks of the rows, changed in place
  * @param hessian [cols, cols], damped or not
