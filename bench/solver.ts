@@ -114,13 +114,13 @@ async function round(
   return (await pool.run('rows', task, [x.buffer])) as QuantizedTile;
 }
 
-/** The Hessian of inputs that are sums of few neighbours: a band, correlated and positive definite. [n, n] */
+/** The Hessian of inputs of which neighbours are alike and all share a part: dense and positive definite. [n, n] */
 function syntheticHessian(n: number): Float32Array {
   const random = new Random(9);
   const gain = Float32Array.from({ length: n }, () => Math.exp(random.gaussian()));
   const h = new Float32Array(n * n);
   for (let i = 0; i < n; i++) {
-    for (let j = 0; j < n; j++) h[i * n + j] = gain[i]! * gain[j]! * 0.9 ** Math.abs(i - j);
+    for (let j = 0; j < n; j++) h[i * n + j] = gain[i]! * gain[j]! * (0.9 ** Math.abs(i - j) + 0.05);
   }
   return h;
 }

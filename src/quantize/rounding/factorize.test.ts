@@ -106,6 +106,10 @@ describe('factorize', () => {
     }
   });
 
+  it('no damp at all is raised to a hundredth', () => {
+    expect(factorizeHere(kernels, pair(1.001), { ...options, damp: 0 })).toMatchObject({ retries: 1, damp: 0.01 });
+  });
+
   it('gives up after three', async () => {
     for (const result of [factorizeHere(kernels, pair(100), options), await factorize(pair(100), options, here, 2)]) {
       expect(result).toEqual({ fallback: 'the Hessian is not positive definite, even with damp 10', damp: 10, retries: 3 });

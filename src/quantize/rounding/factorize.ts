@@ -70,7 +70,8 @@ interface Attempt {
 }
 
 function attempts(damp: number): Attempt[] {
-  return Array.from({ length: RETRIES + 1 }, (_, retries) => ({ damp: damp * 10 ** retries, retries }));
+  const raised = Math.max(damp, 0.001);
+  return Array.from({ length: RETRIES + 1 }, (_, retries) => ({ damp: retries === 0 ? damp : raised * 10 ** retries, retries }));
 }
 
 function failure(damp: number): FactorFailure {
