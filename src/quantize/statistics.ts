@@ -38,8 +38,3 @@ export interface StatisticsReader {
   fingerprint(): Promise<string>;
   close(): Promise<void>;
 }
-
-/** The linear that a weight belongs to. */
-export function linearOf(weight: string): string {
-  return weight.replace(/\.weight$/, '');
-}

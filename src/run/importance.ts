@@ -1,7 +1,8 @@
 /** The importance matrix that ggml's encoders take: mean squares of what each weight is multiplied with. */
 import { NumericError, RecipeError } from '../errors.ts';
 import type { Model } from '../format/types.ts';
-import { linearOf, type StatisticsReader } from '../quantize/statistics.ts';
+import { linearOf } from '../model/index.ts';
+import type { StatisticsReader } from '../quantize/statistics.ts';
 
 /**
  * @returns canonical tensor name -> mean square of its inputs, [cols].

@@ -40,8 +40,9 @@ export class DriftSums {
     const session = await this.#sessions.cross();
     const width = this.#width;
     const rows = sums.length / width;
-    for (let from = 0; from < rows; from += gramRows) {
-      const to = Math.min(from + gramRows, rows);
+    const step = gramRows(width);
+    for (let from = 0; from < rows; from += step) {
+      const to = Math.min(from + step, rows);
       const part = sums.subarray(from * width, to * width);
       // The runtime refuses memory that threads share.
       const sum = { type: 'f32', dims: [to - from, width], data: part.slice() } as const;

@@ -1,8 +1,7 @@
 export { type ChatTemplate, chatTemplateOf } from './chat.ts';
 export { type CollectOptions, calibratedInputs, collectStatistics, type LayerRange } from './collect.ts';
 export type { Coverage, InputCoverage } from './coverage.ts';
-export { inputGroups } from './groups.ts';
 export { sampleCount } from './sums.ts';
-export type { InputGroup, LayerWalk } from './types.ts';
+export type { CapturedInput, LayerWalk } from './types.ts';
 export { type CalibrationWalk, openWalk, type WalkOptions, type WalkProgress } from './walk.ts';
 export { type CalibrationOptions, type CalibrationWindows, calibrationWindows } from './windows.ts';

@@ -1,7 +1,9 @@
 /** What the readers of all statistics files share: errors, checks, and the reader of an importance matrix. */
 import { NumericError, RecipeError } from '../../errors.ts';
+import { sha256 } from '../../format/fingerprint.ts';
 import type { Model } from '../../format/types.ts';
-import { linearOf, type StatisticKind, type StatisticsReader } from '../../quantize/statistics.ts';
+import { linearOf } from '../../model/index.ts';
+import type { StatisticKind, StatisticsReader } from '../../quantize/statistics.ts';
 import type { Imatrix } from './imatrix.ts';
 import type { LinearNames } from './names.ts';
 
@@ -93,6 +95,7 @@ export function imatrixReader(
       checkValues(`${name}: ${linear}`, kind, means, means.length);
       return means;
     },
+    fingerprint: () => sha256(JSON.stringify([...byLinear].map(([linear, { sums, count }]) => [linear, count, [...sums]]))),
     async close() {},
   };
 }

@@ -5,6 +5,7 @@
 import { parseJsonObject, readTensor } from '../../checkpoint/index.ts';
 import type { Checkpoint, TensorEntry } from '../../checkpoint/types.ts';
 import { FormatError, RecipeError } from '../../errors.ts';
+import { contentSample, fingerprint, sha256 } from '../../format/fingerprint.ts';
 import { type StatisticKind, statisticKinds } from '../../quantize/statistics.ts';
 import { checkValues, checkWidth, missing, type StatisticsFile } from './reader.ts';
 
@@ -66,6 +67,7 @@ export async function readStatisticsFile(file: Checkpoint, widths?: ReadonlyMap<
       checkValues(`${file.name}: ${entry.name}`, kind, values, width);
       return values;
     },
+    fingerprint: async () => sha256((await fingerprint(file)) + (await contentSample(file))),
     close: () => file.close(),
   };
 }
