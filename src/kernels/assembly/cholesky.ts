@@ -48,7 +48,10 @@ function factorQuad(panel: usize, diagonal: usize, q: i32): bool {
   return true;
 }
 
-/** tile: H_jj less finished products, becomes R_jj (below its diagonal is nothing of use). Returns -1, or the column without a positive pivot. */
+/**
+ * tile: H_jj less finished products, becomes R_jj; below its diagonal is nothing of use. Returns -1, or the first column of the quad
+ * that has no positive pivot.
+ */
 export function factor_tile(tile: usize): i32 {
   for (let q = TILE - 4; q >= 0; q -= 4) {
     const own = q >> 3;
