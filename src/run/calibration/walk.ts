@@ -199,7 +199,7 @@ class OnnxLayerWalk implements CalibrationWalk {
       const whole = atHead ? buildHead(this.#spec) : buildLayer(this.#spec, this.#layer);
       const tapped = tapInputs(whole, nodes);
       const graph = keepOutputs(tapped.graph, [...tapped.taps.values(), ...(move ? ['output'] : [])]);
-      return { graph, session: await createSession(graph, { spin: false }), taps: tapped.taps };
+      return { graph, session: await createSession(graph, { considerate: true }), taps: tapped.taps };
     };
     const program = this.#programs.get(key) ?? open();
     this.#programs.set(key, program);
