@@ -14,7 +14,7 @@ export { dequantizeTile, fakeQuantize, quantizeMatrix } from './quantize/index.t
 export type { QuantizedModel, QuantizedTile } from './quantized/index.ts';
 export type { Plan, PlanOptions, QuantizeOptions, Recipe, RecipeInput } from './recipe/index.ts';
 export { parseRecipe, plan, recipeFromOptions } from './recipe/index.ts';
-export type { CalibrationWindows, Coverage, InputGroup, LayerWalk, Report, RunOptions, Verification } from './run/index.ts';
+export type { CalibrationWindows, Coverage, LayerWalk, Report, RunOptions, Verification } from './run/index.ts';
 export {
   calibrationWindows,
   collectStatistics,

@@ -3,8 +3,9 @@ import { calibrationText, defaultModel, defaultText } from '#run/embedded';
 import { ModelError } from '../errors.ts';
 import { type Model, open } from '../format/index.ts';
 import { diskStore, type Store } from '../io/index.ts';
+import type { StatisticsReader } from '../quantize/statistics.ts';
 import type { Plan } from '../recipe/index.ts';
-import { importanceFrom, openStatistics } from '../run/index.ts';
+import { type CalibrationWindows, calibrationWindows, chatTemplateOf, importanceFrom, openStatistics } from '../run/index.ts';
 import { readText } from './options.ts';
 
 /** Opens MODEL; `default` is the embedded model. */
@@ -28,15 +29,35 @@ export function calibrationTextFrom(file?: string): { text: string; dataset: str
   return { text: readText(path), dataset: basename(path) };
 }
 
-export async function importanceOf(file: string | undefined, model: Model): Promise<ReadonlyMap<string, Float32Array>> {
-  if (file === undefined) return new Map();
-  const statistics = await openStatistics(file, model);
-  try {
-    return await importanceFrom(statistics, model);
-  } finally {
-    await statistics.close();
-  }
+/** `--stats`: stays open, because a run reads from it what it needs. */
+export async function statisticsOf(file: string | undefined, model: Model): Promise<StatisticsReader | undefined> {
+  return file === undefined ? undefined : openStatistics(file, model);
 }
+
+/** Mean squares make an importance matrix; statistics may hold only other kinds. */
+export async function importanceOf(statistics: StatisticsReader, model: Model): Promise<ReadonlyMap<string, Float32Array>> {
+  const others = statistics.linears().some((linear) => statistics.has(linear, 'hessian'));
+  const squares = statistics.linears().some((linear) => statistics.has(linear, 'meansquare'));
+  return others && !squares ? new Map() : importanceFrom(statistics, model);
+}
+
+/** The windows of text that a plan collects activations on; undefined where it needs none. */
+export async function windowsOf(
+  { model, calibration }: Plan,
+  { text: file, samples }: { text?: string; samples?: number },
+): Promise<CalibrationWindows | undefined> {
+  if (!calibration) return undefined;
+  const { text } = calibrationTextFrom(file);
+  return calibrationWindows(model.spec!, await model.tokenizer(), text, {
+    context: calibration.context,
+    // A number that nobody asked for is cut to what the text holds.
+    ...((samples !== undefined || calibration.samples !== DEFAULT_SAMPLES) && { samples: calibration.samples }),
+    ...(calibration.seed !== undefined && { seed: calibration.seed }),
+    ...(calibration.chatTemplate && { chatTemplate: await chatTemplateOf(model) }),
+  });
+}
+
+const DEFAULT_SAMPLES = 128;
 
 /** The folder an output lies in, and its name there. */
 export function placeOf(output: string): { store: Store; name: string } {

@@ -107,6 +107,7 @@ export function withQuantization(command: Command): Command {
     )
     .option('--text <file>', 'calibration text (default: the built-in one)')
     .option('--samples <n>', 'windows of the calibration text (128)', integer(1, 1_000_000))
+    .option('--context <n>', "tokens in a window (256 for the default model, else 2048 or the model's limit)", integer(2))
     .option('--seed <n>', 'windows at random places of the calibration text', integer(0))
     .option('--chat-template', 'the calibration text is JSONL of messages, rendered by the chat template')
     .option('--layers <from-to>', 'quantize only these layers: 0-1', layerRange)

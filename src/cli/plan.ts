@@ -2,8 +2,8 @@ import { basename } from 'node:path';
 import { Command } from 'commander';
 import type { Model } from '../format/index.ts';
 import { type Plan, plan, recipeFromOptions, weightType } from '../recipe/index.ts';
-import { importanceOf, openModel } from './models.ts';
-import { integer, type QuantizationFlags, quantizeOptions, threadsOf, withCommon, withQuantization } from './options.ts';
+import { defaultContext, importanceOf, openModel, statisticsOf } from './models.ts';
+import { type QuantizationFlags, quantizeOptions, threadsOf, withCommon, withQuantization } from './options.ts';
 import { bytesText, printResult, table } from './terminal.ts';
 import { groupWarnings } from './warnings.ts';
 
@@ -18,11 +18,11 @@ export function planCommand(): Command {
     .description('what a run would write: scheme and bytes of each tensor, size, memory, fallbacks; nothing is written')
     .argument('<model>')
     .option('-o, --output <out>', 'name of the output: its extension chooses the container')
-    .option('--context <n>', "context for the key/value cache figure (default: the model's)", integer(1))
     .action(async (name: string, flags: PlanFlags) => {
       const model = await openModel(name);
       try {
-        const planned = await planFor(model, flags);
+        const planned = await planFor(name, model, flags);
+        await releasePlan(planned);
         if (flags.printRecipe) process.stdout.write(`${JSON.stringify(planned.recipe, null, 2)}\n`);
         else printResult(flags, planDocument(planned), () => planText(planned));
       } finally {
@@ -31,14 +31,16 @@ export function planCommand(): Command {
     });
 }
 
-/** Options and model to a plan. */
-export async function planFor(model: Model, flags: PlanFlags): Promise<Plan> {
+/** Options and model to a plan. The statistics that it reads stay open: `releasePlan`. */
+export async function planFor(name: string, model: Model, flags: PlanFlags): Promise<Plan> {
   const output = flags.output === undefined ? '' : basename(flags.output.replace(/[\\/]+$/, ''));
   const subject = model.checkpoint.kind === 'safetensors' ? 'bag' : 'model';
   const recipe = recipeFromOptions(quantizeOptions(flags), subject, output, weightType(model));
+  const statistics = await statisticsOf(flags.stats, model);
   return plan(model, recipe, {
     ...(output !== '' && { output }),
-    importance: await importanceOf(flags.stats, model),
+    ...(statistics && { statistics, importance: await importanceOf(statistics, model) }),
+    calibrationContext: defaultContext(name, model),
     threads: threadsOf(flags),
     requantize: flags.requantize ?? false,
     ...(flags.maxShardSize !== undefined && { maxShardSize: flags.maxShardSize }),
@@ -46,9 +48,27 @@ export async function planFor(model: Model, flags: PlanFlags): Promise<Plan> {
   });
 }
 
+export async function releasePlan({ statistics }: Plan): Promise<void> {
+  await statistics?.close();
+}
+
 function planDocument(planned: Plan): object {
   const { container, bytes, bitsPerWeight, parameters, peakMemory, load, runtimes, convention, tensors, warnings } = planned;
-  return { container, bytes, bitsPerWeight, parameters, peakMemory, load, runtimes, convention, tensors, warnings };
+  const { calibration, nodes } = planned;
+  return {
+    container,
+    bytes,
+    bitsPerWeight,
+    parameters,
+    peakMemory,
+    load,
+    runtimes,
+    convention,
+    ...(calibration && { calibration }),
+    nodes: nodes.map(({ id, kind, after }) => ({ id, kind, after })),
+    tensors,
+    warnings,
+  };
 }
 
 function planText(planned: Plan): string {
@@ -63,9 +83,20 @@ function planText(planned: Plan): string {
     '',
     `${container}: ${bytesText(bytes)} (${bytes} bytes), ${bitsPerWeight.toFixed(3)} bits per weight`,
     `at load: weights ${bytesText(load.weights)}${cache}`,
+    ...(planned.calibration ? [calibrationText(planned)] : []),
     `this run: at most ${bytesText(peakMemory)} of memory`,
     `loads in: ${runtimes.join(', ')}`,
     `convention: ${convention}`,
     ...groupWarnings(planned).map((warning) => `warning: ${warning}`),
+  ].join('\n');
+}
+
+function calibrationText({ calibration, nodes }: Plan): string {
+  const { order, samples, context, tokens, layers, correct } = calibration!;
+  const count = (kind: string) => nodes.filter((node) => node.kind === kind).length;
+  const corrected = correct && order !== 'parallel' ? ', weights make up for what quantized layers before them changed' : '';
+  return [
+    `calibration: ${order}, ${samples} windows of ${context} tokens (${tokens}) through ${layers} layers${corrected}`,
+    `steps: ${count('capture')} captures, ${count('solve')} solves, ${count('write')} tensors written, ${count('propagate')} layers passed`,
   ].join('\n');
 }

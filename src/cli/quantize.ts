@@ -3,10 +3,10 @@ import { RecipeError } from '../errors.ts';
 import { type Comparison, compare, worstTensors } from '../evaluate/index.ts';
 import { type Model, open } from '../format/index.ts';
 import type { Plan } from '../recipe/index.ts';
-import { languageModel, type Report, type RunOptions, run } from '../run/index.ts';
-import { defaultContext, evaluationText, openModel, placeOf, refuseWithoutVocabulary } from './models.ts';
-import { integer, number, threadsOf, withCommon, withQuantization } from './options.ts';
-import { type PlanFlags, planFor } from './plan.ts';
+import { type CalibrationWindows, languageModel, type Report, type RunOptions, run } from '../run/index.ts';
+import { defaultContext, evaluationText, openModel, placeOf, refuseWithoutVocabulary, windowsOf } from './models.ts';
+import { number, threadsOf, withCommon, withQuantization } from './options.ts';
+import { type PlanFlags, planFor, releasePlan } from './plan.ts';
 import {
   bytesText,
   CheckFailed,
@@ -38,11 +38,6 @@ export function quantizeCommand(): Command {
     .requiredOption('-o, --output <out>', 'the file or folder to write')
     .addOption(new Option('--verify <how>', 'read back and check what was written').choices(['full', 'none']).default('full'))
     .option('--evaluate <file>', 'perplexity and KL against the source on this text')
-    .option(
-      '--context <n>',
-      "tokens in a window of --evaluate (256 for the default model, else 2048 or the model's limit)",
-      integer(2),
-    )
     .option('--max-kl <x>', 'fail (exit code 1) when the mean KL is above this; the output stays', number(0))
     .option('--no-vocabulary', 'write GGUF also of a model that has no tokenizer')
     .option('--force', 'replace an output that exists')
@@ -63,13 +58,16 @@ async function quantize(name: string, model: Model, flags: QuantizeFlags): Promi
     throw new RecipeError({ what: '--max-kl needs a text to measure on', where: '--max-kl', next: 'add --evaluate FILE' });
   }
   const text = flags.evaluate === undefined ? undefined : evaluationText(flags.evaluate);
-  const planned = await planFor(model, flags);
+  const planned = await planFor(name, model, flags);
   if (flags.printRecipe) {
     process.stdout.write(`${JSON.stringify(planned.recipe, null, 2)}\n`);
+    await releasePlan(planned);
     return;
   }
   refuseWithoutVocabulary(planned, flags.vocabulary);
-  const report = await runWithProgress(planned, flags);
+  const windows = await windowsOf(planned, flags);
+  const report = await runWithProgress(planned, flags, windows);
+  await releasePlan(planned);
   const evaluation = text === undefined ? undefined : await evaluateOutput(name, model, flags, text);
   const document = { ...report, ...(evaluation && { evaluation: evaluation.models[0], reference: evaluation.reference }) };
   printResult(flags, document, () => reportText(report, evaluation));
@@ -89,8 +87,9 @@ export interface RunFlags {
 }
 
 /** Runs a plan with a progress line on stderr. */
-export async function runWithProgress(planned: Plan, flags: RunFlags): Promise<Report> {
+export async function runWithProgress(planned: Plan, flags: RunFlags, windows?: CalibrationWindows): Promise<Report> {
   const progress = new ProgressLine(flags);
+  for (const warning of windows?.warnings ?? []) progress.say(`warning: ${warning}`);
   for (const warning of groupWarnings(planned)) progress.say(`warning: ${warning}`);
   const options: RunOptions = {
     threads: threadsOf(flags),
@@ -98,6 +97,7 @@ export async function runWithProgress(planned: Plan, flags: RunFlags): Promise<R
     force: flags.force ?? false,
     restart: flags.restart ?? false,
     signal: interruptSignal(),
+    ...(windows && { calibration: windows }),
     onProgress: (at) =>
       progress.update(
         [

@@ -7,8 +7,11 @@ export type Backend = 'native' | 'wasm';
 export interface RuntimeOptions {
   /** Threads of one operator; undefined = as many as the machine has cores. */
   readonly threads?: number;
-  /** Threads that wait between operators without giving up their core: quicker for small operators, the default; costly beside others. */
-  readonly spin?: boolean;
+  /**
+   * For long work beside other work: memory goes back after each run instead of staying with the session, and threads that wait give
+   * up their core. The default is quicker for small graphs that run often.
+   */
+  readonly considerate?: boolean;
   /** Insists on a backend; default: native where it is installed. */
   readonly runtime?: Backend;
 }
@@ -29,15 +32,17 @@ export interface LoadedRuntime {
 export function sessionOptions(
   { external }: EncodedGraph,
   backend: Backend,
-  { threads = 0, spin = true }: RuntimeOptions,
+  { threads = 0, considerate = false }: RuntimeOptions,
 ): InferenceSession.SessionOptions {
   return {
     executionProviders: [backend === 'native' ? 'cpu' : 'wasm'],
     graphOptimizationLevel: 'all',
+    enableCpuMemArena: !considerate,
+    enableMemPattern: !considerate,
     intraOpNumThreads: threads,
     externalData: external.map(({ path, data }) => ({ path, data })),
     logSeverityLevel: 3,
     // Without it, weight-only Q/DQ pairs are fused into kernels that round the activations to 8 bits: another model.
-    extra: { session: { qdq_matmulnbits_accuracy_level: '0', intra_op: { allow_spinning: spin ? '1' : '0' } } },
+    extra: { session: { qdq_matmulnbits_accuracy_level: '0', intra_op: { allow_spinning: considerate ? '0' : '1' } } },
   };
 }

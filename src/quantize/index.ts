@@ -12,6 +12,7 @@ export {
   describeRange,
   gridOf,
   quantizeRows,
+  type RowOptions,
   rangeContext,
   surveyLimits,
   type TilePlace,

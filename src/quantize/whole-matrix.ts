@@ -6,6 +6,7 @@ import { dequantizeTile } from './dequantize.ts';
 import { quantizeRows, type TilePlace } from './quantize-matrix.ts';
 import { rangeInputs } from './range/inputs.ts';
 import { rangeNeeds, rangeOf } from './range/registry.ts';
+import type { RangeInputs } from './range/types.ts';
 import { factorizeHere } from './rounding/factorize.ts';
 import { type GptqScheme, gptqRows } from './rounding/gptq-rows.ts';
 import type { MatrixScheme } from './scheme.ts';
@@ -44,14 +45,17 @@ export function quantizeMatrix(
   return { tile, dequantized: () => dequantizeTile(tile), effectiveBits: effectiveBits(tile) };
 }
 
-function nearest(x: Float32Array, place: TilePlace, scheme: MatrixScheme, { statistics = {} }: MatrixOptions): QuantizedTile {
-  const { name } = rangeOf(scheme.range, scheme.symmetric);
-  return quantizeRows(x, place, scheme, {
-    inputs: rangeInputs(rangeNeeds(name), scheme.granularity, place.shape[1], statistics),
-  });
+function nearest(x: Float32Array, place: TilePlace, scheme: MatrixScheme, options: MatrixOptions): QuantizedTile {
+  return quantizeRows(x, place, scheme, { inputs: inputsOf(place, scheme, options) });
 }
 
-function fed(x: Float32Array, place: TilePlace, scheme: GptqScheme, { statistics, kernels }: MatrixOptions): QuantizedTile {
+function inputsOf({ shape }: TilePlace, scheme: MatrixScheme, { statistics = {} }: MatrixOptions): RangeInputs {
+  const { name } = rangeOf(scheme.range, scheme.symmetric);
+  return rangeInputs(rangeNeeds(name), scheme.granularity, shape[1], statistics);
+}
+
+function fed(x: Float32Array, place: TilePlace, scheme: GptqScheme, options: MatrixOptions): QuantizedTile {
+  const { statistics, kernels } = options;
   const { name } = place;
   const { damp, order, kind } = scheme.rounding;
   const hessian = statistics?.hessian;
@@ -67,5 +71,5 @@ function fed(x: Float32Array, place: TilePlace, scheme: GptqScheme, { statistics
   if ('fallback' in factor) {
     throw new NumericError({ what: factor.fallback, where: name, next: 'calibrate with more tokens, or leave rounding out' });
   }
-  return gptqRows(kernels, x, place, scheme, factor);
+  return gptqRows(kernels, x, place, scheme, factor, { inputs: inputsOf(place, scheme, options) });
 }

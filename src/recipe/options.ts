@@ -5,7 +5,7 @@ import { RecipeError } from '../errors.ts';
 import { type FileType, fileTypeNamed, fileTypes, isFileType } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, WeightType } from '../format/types.ts';
-import type { IntegerScheme, RangeName } from '../quantize/scheme.ts';
+import { type ClippingRange, clippingRanges, type IntegerScheme, type RangeName } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
 import { type Preset, presetNamed } from './presets.ts';
 import { type Calibration, defaultCalibration, parseRecipe, type Recipe } from './schema.ts';
@@ -217,7 +217,18 @@ function setIntegers(
   }
   const chosen = symmetric ?? true;
   const scheme = preset.scheme({ bits, group, symmetric: chosen, range: rangeNamed(options.range, chosen) });
-  recipe.scheme = { ...withCustom(scheme, containers[container].customary?.(chosen, weightType), options), ...input };
+  const custom = withCustom(scheme, containers[container].customary?.(chosen, weightType), options);
+  recipe.scheme = { ...(options.range === undefined && preset.range ? searched(custom, preset.range) : custom), ...input };
+}
+
+/** Ratios of the range that a search tries: 1, 0.99, ... 0.61. */
+const SEARCH_STEPS = 40;
+
+/** The limits are searched; the container's formula makes a scale of them. */
+function searched(scheme: RecipeScheme, range: 'mse'): RecipeScheme {
+  const { range: base } = scheme;
+  if ((clippingRanges as readonly string[]).includes(base)) return scheme;
+  return { ...scheme, range, rangeOptions: { steps: SEARCH_STEPS, base: base as Exclude<RangeName, ClippingRange> } };
 }
 
 /** What the tools of the container do, except where an option says otherwise. `absmax` is the container's own range. */

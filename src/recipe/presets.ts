@@ -24,6 +24,8 @@ export interface Preset {
   /** The container that people expect its output in. */
   readonly container: ContainerName;
   scheme(options: PresetOptions): IntegerScheme;
+  /** Where scales come from when no option says; else by the container's custom. A search starts from that custom's formula. */
+  readonly range?: 'mse';
   /** Which code a weight gets, whatever the grid: also for the types of GGUF. */
   rounding?(options: Pick<PresetOptions, 'actOrder' | 'damp'>): Rounding;
 }
@@ -43,8 +45,9 @@ export const presets: Readonly<Record<string, Preset>> = {
   gptq: {
     description: 'round column by column and spread each error over the columns that follow, by the Hessian of the inputs',
     source: 'Frantar et al., GPTQ, arXiv 2210.17323, section 3',
-    container: 'fewbits',
+    container: 'gptq',
     scheme: integers,
+    range: 'mse',
     rounding: ({ actOrder, damp }) => ({
       ...defaultRounding,
       ...(actOrder && { groups: 'dynamic' }),

@@ -54,6 +54,18 @@ const calibration = z
   })
   .describe('How activations are collected, where something needs them.');
 
+const rangeOptions = z
+  .strictObject({
+    percentile: z.number().gt(0).max(100).optional().describe('percentile: share of the values that stays inside, in percent.'),
+    steps: z.int().min(1).max(100).optional().describe('Searches: how many ratios 1, 0.99, ... are tried.'),
+    power: z.number().gt(0).max(10).optional().describe('mse: the error is |x - x̂| to this power.'),
+    base: z
+      .enum(['absmax-narrow', 'absmax-full', 'absmax-half', 'absmax-gptq', 'minmax'])
+      .optional()
+      .describe('The formula that turns the limits of a search into a scale.'),
+  })
+  .describe('Parameters of the ranges that have some.');
+
 const arithmetic = z
   .strictObject({
     compute: z.enum(['f32', 'f16', 'bf16', 'f64']).optional(),
@@ -80,6 +92,7 @@ const integerScheme = z
     symmetric: z.boolean(),
     granularity,
     range: z.enum(['absmax-narrow', 'absmax-full', 'absmax-half', 'absmax-gptq', 'minmax', ...clippingRanges]),
+    rangeOptions: rangeOptions.optional(),
     scaleType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     zero: z.enum(['integer', 'float']).optional(),
     rounding: rounding.optional(),

@@ -3,6 +3,7 @@ import { RecipeError } from '../errors.ts';
 import { hasLevels, roundBlocks } from '../format/gguf/blocks/index.ts';
 import type { FetchedRows } from '../format/read-rows.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import { rangeInputs, rangeNeeds } from '../quantize/index.ts';
 import { type GptqScheme, gptqRows } from '../quantize/rounding/gptq-rows.ts';
 import { slowMath } from '../quantize/rounding/refine-math.ref.ts';
 import { type RefineMath, refineMath } from '../quantize/rounding/refine-math.ts';
@@ -25,7 +26,8 @@ export function roundIntegers(task: TileTask, scheme: IntegerScheme, kernels: Ke
   const target = targetOf(task, kernels, rows, inputs);
   const [from, to] = task.rows;
   const place = { name: task.name, shape: [task.from.rows, task.from.cols] as const, from, to };
-  const tile = gptqRows(kernels, target, place, scheme as GptqScheme, inputs.factor);
+  const ranges = rangeInputs(rangeNeeds(scheme.range), scheme.granularity, task.from.cols, inputs);
+  const tile = gptqRows(kernels, target, place, scheme as GptqScheme, inputs.factor, { inputs: ranges });
   refineTile(target, tile, inputs.hessian, { rounds: scheme.rounding!.refine, math: mathOf(kernels) });
   return tile;
 }

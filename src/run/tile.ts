@@ -16,6 +16,7 @@ import { storedRow } from '../format/row-order.ts';
 import type { ContainerName, Field, StoredTensor, Stripes, TileForm } from '../format/types.ts';
 import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import { rangeInputs, rangeNeeds } from '../quantize/index.ts';
 import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
 import type { Drift } from '../quantize/rounding/drift.ts';
 import type { Factor } from '../quantize/rounding/factor.ts';
@@ -54,7 +55,7 @@ export interface TileInputs {
   meansquare?: Float32Array;
   /** For error feedback. */
   factor?: Factor;
-  /** (1 / n) sum of x x' with the factor's damp, [cols, cols]; shared between threads where memory can be. */
+  /** (1 / n) sum of x x', [cols, cols], where there is a factor with its damp; shared between threads where memory can be. */
   hessian?: Float32Array;
   /** What the quantized layers before have moved: the target makes up for it. */
   drift?: Drift;
@@ -127,7 +128,8 @@ function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] 
   const [from, to] = task.rows;
   const survey = task.survey && { survey: { min: task.survey[0], max: task.survey[1] } };
   const place = { name: task.name, shape: [task.from.rows, cols] as const, from, to, ...survey };
-  return packed(task, quantizeRows(kernels.f32(at, rows.count * cols), place, scheme));
+  const inputs = rangeInputs(rangeNeeds(scheme.range), scheme.granularity, cols, task.inputs ?? {});
+  return packed(task, quantizeRows(kernels.f32(at, rows.count * cols), place, scheme, { inputs }));
 }
 
 /** Every tile writes the levels of the whole tensor, the same bytes: each can then be read back before the first is done. */
@@ -203,6 +205,8 @@ export async function surveyTile(task: TileTask, { kernels, open }: TileTools): 
   const at = kernels.alloc(count * 4);
   rows.decode(0, rows.count, at);
   checkFinite(task, kernels, at, 0, rows.count);
-  const { min, max } = surveyLimits(kernels.f32(at, count), task.scheme as IntegerScheme);
+  const scheme = task.scheme as IntegerScheme;
+  const inputs = rangeInputs(rangeNeeds(scheme.range), scheme.granularity, task.from.cols, task.inputs ?? {});
+  const { min, max } = surveyLimits(kernels.f32(at, count), scheme, inputs);
   return [min, max];
 }

@@ -5,9 +5,9 @@ import type { QuantizedTile, Sharing } from '../../quantized/types.ts';
 import { checkFinite } from '../check.ts';
 import { runLength, sharedCount, sharingOf } from '../granularity.ts';
 import { GroupScaler, inComputeType } from '../group-scaler.ts';
-import { gridOf, rangeContext, surveyLimits, type TilePlace, zeroOf } from '../quantize-matrix.ts';
+import { gridOf, type RowOptions, rangeContext, surveyLimits, type TilePlace, zeroOf } from '../quantize-matrix.ts';
 import { rangeOf } from '../range/registry.ts';
-import type { Limits } from '../range/types.ts';
+import type { Limits, RangeInputs } from '../range/types.ts';
 import type { GptqRounding, MatrixScheme } from '../scheme.ts';
 import { type Factor, TILE } from './factor.ts';
 import { Feedback, type Level } from './feedback.ts';
@@ -32,7 +32,14 @@ interface Groups {
  * @param x [to - from, cols]
  * @throws NumericError for NaN, Inf, or scales that overflow their dtype; RecipeError for groups that do not fit
  */
-export function gptqRows(kernels: Kernels, x: Float32Array, place: TilePlace, scheme: GptqScheme, factor: Factor): QuantizedTile {
+export function gptqRows(
+  kernels: Kernels,
+  x: Float32Array,
+  place: TilePlace,
+  scheme: GptqScheme,
+  factor: Factor,
+  { inputs }: RowOptions = {},
+): QuantizedTile {
   const { name, from, to } = place;
   const [rows, cols] = place.shape;
   checkShapes(x, place, scheme, factor);
@@ -40,7 +47,7 @@ export function gptqRows(kernels: Kernels, x: Float32Array, place: TilePlace, sc
   // The arena grows below, and growth takes views of it away.
   const values = x.buffer === kernels.bytes(0, 0).buffer ? x.slice() : x;
   const groups = groupsOf(scheme, factor, name);
-  const scales = new LevelFinder(scheme, place, groups, values);
+  const scales = new LevelFinder(scheme, place, groups, values, inputs);
   const { bits } = gridOf(scheme);
   const { arithmetic } = rangeContext(scheme);
 
@@ -171,11 +178,11 @@ class LevelFinder {
   readonly #narrowed: Float32Array;
   readonly #whole: Limits | undefined;
 
-  constructor(scheme: GptqScheme, place: TilePlace, groups: Groups, x: Float32Array) {
+  constructor(scheme: GptqScheme, place: TilePlace, groups: Groups, x: Float32Array, inputs: RangeInputs | undefined) {
     this.#place = place;
     this.#scheme = scheme;
     this.#groups = groups;
-    this.#context = rangeContext(scheme);
+    this.#context = rangeContext(scheme, inputs);
     this.#range = rangeOf(scheme.range, scheme.symmetric);
     this.#scaler = new GroupScaler(this.#range, this.#context, scheme.scaleType);
     this.#narrowed = new Float32Array(groups.length);
@@ -188,7 +195,7 @@ class LevelFinder {
       const next = 'survey it before its tiles';
       throw new RecipeError({ what: 'one scale per tensor needs limits of the whole tensor', where: place.name, next });
     }
-    this.#whole = survey ?? surveyLimits(x, scheme);
+    this.#whole = survey ?? surveyLimits(x, scheme, inputs);
   }
 
   /** The level of a group whose values lie from `start` on; row and group of the tile. */

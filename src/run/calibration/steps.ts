@@ -19,14 +19,7 @@ import type { TileWorkers } from '../workers.ts';
 import { shared } from './shared.ts';
 import type { CapturedInput, LayerWalk } from './types.ts';
 import { openWalk } from './walk.ts';
-
-/** Windows of token ids whose activations are collected. */
-export interface CalibrationWindows {
-  /** [samples, context] */
-  ids: Int32Array;
-  samples: number;
-  context: number;
-}
+import type { CalibrationWindows } from './windows.ts';
 
 /** How the Hessian of one input was solved. */
 export interface SolveRecord {
@@ -199,7 +192,7 @@ export class CalibratedSteps {
       const { hessian } = statistics;
       const meansquare = statistics.meansquare ?? (hessian && diagonal(hessian));
       if (!rounding || !hessian) {
-        writer.inputs.set(index, { ...(meansquare && { meansquare }) });
+        writer.inputs.set(index, { ...(meansquare && { meansquare }), ...(hessian && { hessian: copied(hessian) }) });
         continue;
       }
       const key = `${rounding.damp} ${rounding.order}`;
@@ -254,11 +247,16 @@ interface Solved {
 
 /** A copy with the damp that the factor has, in memory that workers get without a copy where there is such. */
 function damped(hessian: Float32Array, { cols, dead, damp }: Factor): Float32Array {
-  const copy = shared(hessian.length);
-  copy.set(hessian);
+  const copy = copied(hessian);
   let trace = 0;
   for (let i = 0; i < cols; i++) trace += dead[i] ? 1 : hessian[i * (cols + 1)]!;
   for (let i = 0; i < cols; i++) copy[i * (cols + 1)] = (dead[i] ? 1 : hessian[i * (cols + 1)]!) + (damp * trace) / cols;
+  return copy;
+}
+
+function copied(hessian: Float32Array): Float32Array {
+  const copy = shared(hessian.length);
+  copy.set(hessian);
   return copy;
 }
 

@@ -56,7 +56,7 @@ export class SumSessions {
   }
 
   #session(key: string, build: () => Graph): Promise<GraphSession> {
-    const known = this.#sessions.get(key) ?? createSession(build(), { spin: false });
+    const known = this.#sessions.get(key) ?? createSession(build(), { considerate: true });
     this.#sessions.set(key, known);
     return known;
   }

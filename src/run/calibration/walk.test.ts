@@ -7,9 +7,9 @@ import { llamaSpec, syntheticModel } from '../../format/synthetic.fixture.ts';
 import { loadLanguageModel, type WeightReader } from '../../graph/index.ts';
 import { MemoryStore } from '../../io/index.ts';
 import type { ModelSpec } from '../../model/index.ts';
+import { inputGroups } from '../../model/index.ts';
 import { type StatisticKind, type Statistics, statisticKinds } from '../../quantize/statistics.ts';
 import { weightReader } from '../weights.ts';
-import { inputGroups } from '../../model/index.ts';
 import { layerInputsRef } from './layer-inputs.ref.ts';
 import { openWalk, type WalkOptions } from './walk.ts';
 

@@ -262,7 +262,7 @@ class OnnxLayerWalk implements CalibrationWalk {
       const tapped = tapInputs(middle ? showValue(whole, 'middle') : whole, nodes);
       const kept = [...tapped.taps.values(), ...(move ? ['output'] : []), ...(middle ? ['input.middle'] : [])];
       const graph = keepOutputs(tapped.graph, kept);
-      return { graph, session: await createSession(graph, { spin: false }), taps: tapped.taps };
+      return { graph, session: await createSession(graph, { considerate: true }), taps: tapped.taps };
     };
     const program = this.#programs.get(key) ?? open();
     this.#programs.set(key, program);

@@ -1,7 +1,6 @@
 /** What llama.cpp calls the weight of a linear, and back. */
 import type { Model } from '../../format/types.ts';
-import { architectures } from '../../model/index.ts';
-import { linearOf } from '../../model/index.ts';
+import { architectures, linearOf } from '../../model/index.ts';
 
 export interface LinearNames {
   /** 'model.layers.0.mlp.up_proj' -> 'blk.0.ffn_up.weight' */
