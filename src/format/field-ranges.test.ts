@@ -25,11 +25,11 @@ describe.each(places)('%s', (_, size) => {
       [2, 8],
       [8, 12],
     ] as const) {
-      const bytes = await readField(memorySource(file), field, ...part);
+      const bytes = await readField(memorySource(file), field, part[0], part[1]);
       expect(rowsInMemory(file, field, part)).toEqual(bytes);
       await writeField(memorySink(copy), field, part, bytes);
       const held = fieldInMemory(field, bytes, part);
-      expect(await readField(memorySource(bytes), held, ...part)).toEqual(bytes);
+      expect(await readField(memorySource(bytes), held, part[0], part[1])).toEqual(bytes);
     }
     expect(copy.subarray(5, 5 + total)).toEqual(file.subarray(5, 5 + total));
     expect(copy.subarray(5 + total)).toEqual(new Uint8Array(4));
