@@ -4,7 +4,7 @@ import type { StorageType } from '../tensor/storage.ts';
 import { storage } from '../tensor/storage.ts';
 import { provenanceOf } from './fewbits/fields.ts';
 import { fileTypeOf } from './gguf/types.ts';
-import type { Model, WeightTensor } from './types.ts';
+import type { Model, PackingName, WeightTensor } from './types.ts';
 
 /** Blocks looked at of each type. */
 const SAMPLE_BLOCKS = 4096;
@@ -14,10 +14,21 @@ export async function conventions(model: Model): Promise<string[]> {
   return model.container === 'gguf' ? ggufConventions(model) : fewbitsConventions(model);
 }
 
-function fewbitsConventions({ checkpoint }: Model): string[] {
-  const made = provenanceOf(checkpoint);
-  if (!made) return [];
+/** Which of the ways to pack the first quantized linear has. */
+const packed: Readonly<Partial<Record<PackingName, string>>> = {
+  gptq: 'zero points stored minus one (checkpoint_format gptq)',
+  gptq_v2: 'zero points stored as they are (checkpoint_format gptq_v2)',
+  'compressed-tensors': 'codes packed across words',
+  'compressed-tensors-words': 'floor(32 / bits) codes a word, as compressed-tensors packed before 2026',
+  int8: 'plain int8',
+};
+
+function fewbitsConventions({ checkpoint, tensors }: Model): string[] {
+  const tile = tensors.map(({ stored }) => (stored.form === 'tile' ? stored.tile : undefined)).find((one) => one !== undefined);
+  const said = tile?.packing && packed[tile.packing];
+  const made = provenanceOf(checkpoint) ?? {};
   return [
+    ...(said ? [said + (tile.order ? ', columns in activation order' : '')] : []),
     ...(made.version ? [`made by fewbits ${made.version}`] : []),
     ...(made.source ? [`made from the source with fingerprint ${made.source}`] : []),
     ...(made.recipe ? [`recipe ${JSON.stringify(made.recipe)}`] : []),

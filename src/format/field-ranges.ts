@@ -37,7 +37,7 @@ export function rowsInMemory(bytes: Uint8Array, field: FieldPlace, [from, to]: r
 }
 
 /** Lines that are at most this many times as long as the part of them that is wanted are read in one go. */
-const MAX_WASTE = 8;
+const MAX_WASTE = 32;
 /** Bytes of such a read. */
 const MAX_SPAN = 2 ** 22;
 

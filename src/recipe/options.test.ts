@@ -11,6 +11,12 @@ const integer = (changes = {}) => ({
   scaleType: 'f16',
   ...changes,
 });
+const ofGptq = {
+  range: 'absmax-gptq',
+  signed: false,
+  emptyGroup: 'unit',
+  arithmetic: { compute: 'f32', scale: 'beforeCast' },
+};
 const asymmetric = { symmetric: false, range: 'minmax' };
 const ours = {
   version: 1,
@@ -27,6 +33,39 @@ describe('options to recipe', () => {
     ['a range decides the symmetry', { range: 'minmax' }, 'model', '', { scheme: integer(asymmetric) }],
     ['absmax is the container’s own', { range: 'absmax' }, 'model', '', { scheme: integer() }],
     ['mse', { range: 'mse', symmetric: false }, 'model', '', { scheme: integer({ symmetric: false, range: 'mse' }) }],
+    ['gptq by custom', { to: 'gptq' }, 'model', '', { container: 'gptq', scheme: integer(ofGptq) }],
+    ['gptq with a range', { to: 'gptq', range: 'mse' }, 'model', '', { scheme: integer({ ...ofGptq, range: 'mse' }) }],
+    ['gptq, absmax is its own', { to: 'gptq', range: 'absmax' }, 'model', '', { scheme: integer(ofGptq) }],
+    ['a recipe keeps its scheme', { to: 'gptq', recipe: ours, bits: 4 }, 'model', '', { scheme: { ...ours.scheme, bits: 4 } }],
+    [
+      'compressed-tensors computes in the dtype of the weight',
+      { to: 'compressed-tensors', symmetric: false },
+      'model',
+      '',
+      {
+        scheme: integer({
+          ...asymmetric,
+          signed: true,
+          scaleType: 'f32',
+          emptyGroup: 'epsilon',
+          arithmetic: { compute: 'f32', zero: 'beforeRounding' },
+        }),
+      },
+    ],
+    [
+      'W8A8',
+      { to: 'compressed-tensors', activationBits: 8 },
+      'model',
+      '',
+      {
+        scheme: {
+          bits: 8,
+          granularity: 'channel',
+          symmetric: true,
+          input: { bits: 8, symmetric: true, dynamic: true, per: 'token' },
+        },
+      },
+    ],
     ['a file type', { type: 'Q4_K_M' }, 'model', '', { container: 'gguf', fileType: 'q4_k_m' }],
     ['both kinds of name, model', { type: 'q4_0' }, 'model', '', { container: 'gguf', fileType: 'q4_0' }],
     ['both kinds of name, bag', { type: 'q4_0' }, 'bag', '', { container: 'gguf', scheme: storage('q4_0') }],
@@ -82,6 +121,8 @@ describe('options to recipe', () => {
     ['gguf groups of 64', { group: 64, to: 'gguf' }, 'model', /GGUF has no type with this grid/],
     ['gguf of 7 bits', { bits: 7, to: 'gguf' }, 'model', /GGUF has no type with this grid/],
     ['gguf with a range', { range: 'mse', to: 'gguf' }, 'model', /choose their own ranges/],
+    ['activations in gguf', { activationBits: 8, to: 'gguf' }, 'model', /GGUF does not say how activations are quantized/],
+    ['activations of one bit', { activationBits: 1 }, 'model', /activations have 2 to 8 bits/],
     ['integers in plain safetensors', { bits: 4, to: 'safetensors' }, 'model', /hold no quantized weights/],
   ])('refuses %s', (_, options, subject, message) => {
     expect(() => recipeFromOptions(options, subject)).toThrow(message);

@@ -8,7 +8,7 @@ import { packTile, unpackTile } from '../format/packings.ts';
 import { MemoryStore } from '../io/index.ts';
 import { plan, recipeFromOptions, weightType } from '../recipe/index.ts';
 import { fromF32, type Tensor, toF32 } from '../tensor/index.ts';
-import { folderOf, goldenBytes, goldenCases, goldenJson, tensorsOf } from './golden.fixture.ts';
+import { folderOf, goldenBytes, goldenCases, goldenJson, tensorsOf } from './golden.fixture.node.ts';
 import { run } from './run.ts';
 import { verify } from './verify.ts';
 import { weightReader } from './weights.ts';

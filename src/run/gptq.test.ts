@@ -8,7 +8,7 @@ import type { TileForm } from '../format/types.ts';
 import { MemoryStore } from '../io/index.ts';
 import { plan, recipeFromOptions } from '../recipe/index.ts';
 import { fromF32, type Tensor, toF32 } from '../tensor/index.ts';
-import { folderOf, goldenBytes, goldenCases, goldenJson, tensorsOf } from './golden.fixture.ts';
+import { folderOf, goldenBytes, goldenCases, goldenJson, tensorsOf } from './golden.fixture.node.ts';
 import { languageModel } from './language.ts';
 import { run } from './run.ts';
 import { verify } from './verify.ts';

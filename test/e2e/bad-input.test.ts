@@ -151,8 +151,8 @@ describe('models that do not fit together', () => {
   });
 
   test('the output of another quantizer', async () => {
-    const input = writeModel('gptq', { quantization_config: { quant_method: 'gptq', bits: 4 } });
-    expect(await refuseToQuantize(input)).toMatch(/quantized by gptq/);
+    const input = writeModel('awq', { quantization_config: { quant_method: 'awq', bits: 4 } });
+    expect(await refuseToQuantize(input)).toMatch(/quantized by awq/);
   });
 });
 
