@@ -63,7 +63,7 @@ export async function benchRanges(): Promise<void> {
       const w = await read(`${name}.weight`);
       const meansquare = Float32Array.from({ length: cols }, (_, c) => hessian[c * cols + c]!);
       const statistics = { meansquare, hessian };
-      const decoded = quantizeMatrix(w, [w.length / cols, cols], scheme, name, { statistics }).dequantized();
+      const decoded = quantizeMatrix(w, [w.length / cols, cols], scheme, { name, statistics }).dequantized();
       const difference = w.map((x, i) => x - decoded[i]!);
       tally.signal += w.reduce((sum, x) => sum + x * x, 0);
       tally.noise += difference.reduce((sum, x) => sum + x * x, 0);

@@ -25,7 +25,7 @@ const scheme: GptqScheme = {
   scaleType: 'f16',
   emptyGroup: 'unit',
   arithmetic: { compute: 'f32' },
-  rounding: { kind: 'gptq', damp: 0.01, order: 'natural', groups: 'dynamic', block: 128 },
+  rounding: { kind: 'gptq', damp: 0.01, order: 'natural', groups: 'dynamic', block: 128, refine: 0 },
 };
 /** Rows of a task. */
 const tileRows = 256;
