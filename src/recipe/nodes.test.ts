@@ -44,7 +44,7 @@ describe('nodes of a plan', () => {
   test.each(['parallel', 'block', 'sequential'] as const)('calibration %s', async (order) => {
     const { nodes, layout, calibration } = await planned({ scheme: int4, rounding, calibration: { order, samples: 4 } });
     expectOrdered(nodes);
-    expect(calibration).toEqual({ order, samples: 4, context: 128, chatTemplate: false, tokens: 512, layers: 2 });
+    expect(calibration).toEqual({ order, correct: true, samples: 4, context: 128, chatTemplate: false, tokens: 512, layers: 2 });
     expect(nodes.flatMap((node) => (node.kind === 'write' ? [node.tensor] : [])).sort((a, b) => a - b)).toEqual([
       ...layout.tensors.keys(),
     ]);
@@ -98,7 +98,7 @@ describe('nodes of a plan', () => {
     const { nodes, calibration, recipe } = await planned({ scheme: int4, rounding }, { statistics });
     expectOrdered(nodes);
     expect(calibration).toBeUndefined();
-    expect(recipe.rounding).toEqual({ kind: 'gptq', damp: 0.01, order: 'activation', groups: 'static', block: 128 });
+    expect(recipe.rounding).toEqual({ kind: 'gptq', damp: 0.01, order: 'activation', groups: 'static', block: 128, refine: 3 });
     expect(linearsOf(nodes).slice(0, 5)).toEqual(['down_proj', 'gate_proj', 'up_proj', 'q_proj k_proj v_proj', 'o_proj']);
     await expect(planned({ rules: [{ role: 'output', scheme: { ...int4, rounding } }] }, { statistics })).rejects.toThrow(
       /stats.safetensors: lm_head: the statistics hold no hessian/,

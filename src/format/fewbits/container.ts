@@ -51,7 +51,7 @@ function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, D
     return { tensor: { ...common, scheme, label: tileLabel(tile), tile }, entries };
   }
   const type = scheme.kind === 'storage' ? scheme.type : keptType(tensor);
-  const kept: Scheme = { kind: 'storage', type };
+  const kept: Scheme = scheme.kind === 'storage' ? scheme : { kind: 'storage', type };
   const rowBytes = storageBytes(type, cols);
   const one = { ...common, scheme: kept, label: type };
   if (storage[type].block === 1) return { tensor: one, entries: [{ key: 'data', head: { name, type, shape }, rowBytes }] };

@@ -45,7 +45,8 @@ type Unplaced = Omit<PlacedTensor, 'fields'> & { fileName: string };
 function placedTensor({ tensor, scheme }: LayoutRequest['schemes'][number]): Unplaced {
   const name = tensor.gguf ?? tensor.fileName;
   const type = scheme.kind === 'storage' ? scheme.type : keptType(tensor, name);
-  return unplaced(name, tensor, toGgufOrder(tensor), type);
+  const placed = unplaced(name, tensor, toGgufOrder(tensor), type);
+  return scheme.kind === 'storage' && scheme.rounding ? { ...placed, scheme } : placed;
 }
 
 function unplaced(

@@ -138,7 +138,8 @@ export class CalibratedSteps {
         spill: { store, folder: `${folder}/${name}` },
         ...(signal && { signal }),
       });
-    const walk = (this.#walk ??= await openAt('activations'));
+    this.#walk ??= await openAt('activations');
+    const walk = this.#walk;
     if (this.#corrects) this.#original ??= await openAt('original');
     for (const node of this.#owed.splice(0)) {
       signal?.throwIfAborted();
