@@ -75,10 +75,31 @@ describe('tiles', () => {
     }
   });
 
+  it.each([128, 131, 2048])('pack_tile of rows with %i columns, and transpose_tile', (cols) => {
+    const rows = gaussian(TILE * cols, 11);
+    const { arrays } = inArena([rows, new Float32Array(SIZE), new Float32Array(SIZE)], (from, packed, turned) => {
+      kernels.call('pack_tile', from!, 4 * cols, packed!);
+      kernels.call('transpose_tile', packed!, turned!);
+    });
+    const tile = Float32Array.from({ length: SIZE }, (_, at) => rows[Math.floor(at / TILE) * cols + (at % TILE)]!);
+    expect(arrays[1]).toEqual(toPanels(tile, true));
+    expect(arrays[2]).toEqual(toPanels(tile));
+  });
+
+  it('solve_tile leaves panels beyond its count alone', () => {
+    const r = toPanels(factorTile(positive(5))!);
+    const c = toPanels(gaussian(SIZE, 6));
+    const solve = (panels: number) =>
+      inArena([c, r], (at, diagonal) => kernels.call('solve_tile', at!, diagonal!, panels)).arrays[0]!;
+    const [all, three] = [solve(16), solve(3)];
+    expect(three.subarray(0, 3 * PANEL)).toEqual(all.subarray(0, 3 * PANEL));
+    expect(three.subarray(3 * PANEL)).toEqual(c.subarray(3 * PANEL));
+  });
+
   it('solve_tile and unit_tile', () => {
     const r = factorTile(positive(5))!;
     const c = gaussian(SIZE, 6);
-    const solved = inArena([toPanels(c), toPanels(r)], (at, diagonal) => kernels.call('solve_tile', at!, diagonal!));
+    const solved = inArena([toPanels(c), toPanels(r)], (at, diagonal) => kernels.call('solve_tile', at!, diagonal!, 16));
     const x = solveTile(c, r);
     expect(fromPanels(solved.arrays[0]!)).toEqual(x);
 

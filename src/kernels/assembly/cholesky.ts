@@ -61,10 +61,10 @@ export function factor_tile(tile: usize): i32 {
   return -1;
 }
 
-/** tile: H_ij less finished products, becomes R_ij; diagonal: R_jj */
-export function solve_tile(tile: usize, diagonal: usize): void {
-  for (let panel: i32 = 0; panel < 16; panel++, tile += PANEL) {
-    for (let q = TILE - 4; q >= 0; q -= 4) solveQuad(tile, diagonal, q);
+/** rows: `panels` panels of C, becomes X of X R_jj' = C: H_ij less finished products becomes R_ij. diagonal: tile R_jj */
+export function solve_tile(rows: usize, diagonal: usize, panels: i32): void {
+  for (let panel: i32 = 0; panel < panels; panel++, rows += PANEL) {
+    for (let q = TILE - 4; q >= 0; q -= 4) solveQuad(rows, diagonal, q);
   }
 }
 

@@ -7,6 +7,7 @@ export * from './memory';
 export * from './f8';
 export * from './iq4_nl';
 export * from './iq4_xs';
+export * from './layout';
 export * from './q4_0';
 export * from './q4_1';
 export * from './q5_0';

@@ -62,7 +62,7 @@ function solve(rows: Float32Array[], row: Float32Array, kernels: Kernels): Facto
     }
   }
   load(kernels, b, row, 0);
-  for (let i = 0; i < rows.length; i++) kernels.call('solve_tile', c + i * TILE_BYTES, b);
+  kernels.call('solve_tile', c, b, (rows.length * TILE) / 8);
   return stored(kernels, c, rows);
 }
 
