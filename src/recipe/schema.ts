@@ -37,7 +37,7 @@ const calibration = z
   .strictObject({
     order: z
       .enum(['parallel', 'block', 'sequential'])
-      .default('block')
+      .default('parallel')
       .describe(
         'Inputs of a layer come from the unquantized model; from quantized layers before it; also from quantized linears before it in the layer.',
       ),

@@ -5,9 +5,10 @@ import type { FetchedRows } from '../format/read-rows.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { rangeInputs, rangeNeeds } from '../quantize/index.ts';
 import { type GptqScheme, gptqRows } from '../quantize/rounding/gptq-rows.ts';
-import { slowMath } from '../quantize/rounding/refine-math.ref.ts';
+import { symmetricProductOf } from '../quantize/rounding/products.ts';
 import { type RefineMath, refineMath } from '../quantize/rounding/refine-math.ts';
 import { refineTile } from '../quantize/rounding/refine-tile.ts';
+import { correctedTargets } from '../quantize/rounding/targets.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import { checkFinite } from './encode-storage.ts';
@@ -57,7 +58,7 @@ export function roundStorage(
 }
 
 /** What the codes aim at, [rows of the tile, cols]. */
-function targetOf(task: TileTask, kernels: Kernels, rows: FetchedRows, _: SolvedInputs): Float32Array {
+function targetOf(task: TileTask, kernels: Kernels, rows: FetchedRows, { drift, factor }: SolvedInputs): Float32Array {
   const { cols } = task.from;
   const mark = kernels.mark();
   const at = kernels.alloc(rows.count * cols * 4);
@@ -65,9 +66,13 @@ function targetOf(task: TileTask, kernels: Kernels, rows: FetchedRows, _: Solved
   checkFinite(task, kernels, at, 0, rows.count);
   const weights = kernels.f32(at, rows.count * cols).slice();
   kernels.reset(mark);
-  return weights;
+  if (!drift) return weights;
+  const [from, to] = task.rows;
+  // Linears whose output joins the residual stream have their rows in canonical order: only q and k are interleaved.
+  const residual = drift.residual?.subarray(from * cols, to * cols);
+  return correctedTargets(kernels, weights, { input: drift.input, ...(residual && { residual }) }, factor, task.name);
 }
 
 function mathOf(kernels: Kernels): RefineMath {
-  return refineMath(kernels, slowMath.product);
+  return refineMath(kernels, symmetricProductOf(kernels));
 }

@@ -17,8 +17,8 @@ import type { TensorWriter } from '../tensor-writer.ts';
 import { weightReader } from '../weights.ts';
 import type { TileWorkers } from '../workers.ts';
 import { shared } from './shared.ts';
-import type { CapturedInput, LayerWalk } from './types.ts';
-import { openWalk } from './walk.ts';
+import type { CapturedInput } from './types.ts';
+import { type CalibrationWalk, openWalk } from './walk.ts';
 import type { CalibrationWindows } from './windows.ts';
 
 /** How the Hessian of one input was solved. */
@@ -59,9 +59,9 @@ export class CalibratedSteps {
   readonly #captured = new Map<Group, CapturedInput>();
   /** Propagations that nothing has asked for yet. */
   readonly #owed: Extract<PlanNode, { kind: 'propagate' }>[] = [];
-  #walk: LayerWalk | undefined;
+  #walk: CalibrationWalk | undefined;
   /** The same samples through the unquantized model. */
-  #original: LayerWalk | undefined;
+  #original: CalibrationWalk | undefined;
   #source: WeightReader | undefined;
   #output: { model: Model; weights: WeightReader } | undefined;
 
@@ -114,13 +114,18 @@ export class CalibratedSteps {
     const walk = await this.#walkOn();
     progress.say(layer === place.plan.model.spec!.layers ? 'inputs of the head' : `inputs of layer ${layer}`);
     const kinds = [...new Set(missing.flatMap((group) => group.kinds))];
-    const original = this.#original && { walk: this.#original, weights: this.#source! };
-    const statistics = await walk.capture(await this.#weights(node), missing, kinds, original);
+    const weights = await this.#weights(node);
+    const move = this.#endsLayer(node);
+    // Where nothing is compared and nothing changes, one pass is enough to look and to move on.
+    const statistics =
+      move && place.plan.calibration!.order === 'parallel'
+        ? await walk.captureAndAdvance(weights, missing, kinds)
+        : await walk.capture(weights, missing, kinds, this.#original && { walk: this.#original, weights: this.#source!, move });
     for (const [i, group] of missing.entries()) this.#captured.set(group, statistics[i]!);
   }
 
   /** The walk, in front of the layer whose turn it is. */
-  async #walkOn(): Promise<LayerWalk> {
+  async #walkOn(): Promise<CalibrationWalk> {
     const { place, calibration, signal, progress } = this.#parts;
     const { plan, store, folder } = place;
     if (!calibration) {
@@ -144,10 +149,17 @@ export class CalibratedSteps {
     for (const node of this.#owed.splice(0)) {
       signal?.throwIfAborted();
       progress.say(`through layer ${node.layer}`);
-      await this.#original?.advance(source);
-      await walk.advance(node.weights === 'output' ? (await this.#written()).weights : source);
+      if (this.#original?.layer === node.layer) await this.#original.advance(source);
+      if (walk.layer === node.layer) await walk.advance(node.weights === 'output' ? (await this.#written()).weights : source);
     }
     return walk;
+  }
+
+  /** Whether the layer is passed after this capture and captured no more. */
+  #endsLayer(node: PlanNode & { kind: 'capture' }): boolean {
+    const { nodes } = this.#parts.place.plan;
+    const next = nodes.slice(nodes.indexOf(node) + 1).find(({ kind }) => kind === 'capture' || kind === 'propagate');
+    return next?.kind === 'propagate';
   }
 
   /** Where the inputs of a layer are those of quantized layers, they are compared with those of the unquantized ones. */

@@ -23,9 +23,17 @@ export interface LayerWalk {
     weights: WeightReader,
     groups: readonly InputGroup[],
     kinds: readonly StatisticKind[],
-    original?: { walk: LayerWalk; weights: WeightReader },
+    original?: OriginalWalk,
   ): Promise<CapturedInput[]>;
   /** Passes the activations through the current layer with these weights and moves on to the next. */
   advance(weights: WeightReader): Promise<void>;
   close(): Promise<void>;
+}
+
+/** The same samples in front of the same layer of the unquantized model. */
+export interface OriginalWalk {
+  walk: LayerWalk;
+  weights: WeightReader;
+  /** It moves on while it is looked at: its weights do not change in between. */
+  move?: boolean;
 }

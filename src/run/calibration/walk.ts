@@ -24,7 +24,7 @@ import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
 import { DriftSums } from './drift.ts';
 import { type HiddenStates, hiddenStates, type Spill } from './states.ts';
 import { InputSums, SumSessions } from './sums.ts';
-import type { CapturedInput, LayerWalk } from './types.ts';
+import type { CapturedInput, LayerWalk, OriginalWalk } from './types.ts';
 
 export interface WalkProgress {
   /** The layer worked on; `layers` is the head. */
@@ -49,8 +49,14 @@ export interface WalkOptions {
 /** A walk that can also do both at once: half the work where the weights do not change between looking and moving on. */
 export interface CalibrationWalk extends LayerWalk {
   captureAndAdvance(weights: WeightReader, groups: readonly InputGroup[], kinds: readonly StatisticKind[]): Promise<Statistics[]>;
-  /** What the linears of the current layer read, some sequences at a time; it looks only. */
-  look(weights: WeightReader, groups: readonly InputGroup[], residuals: boolean): AsyncGenerator<Look>;
+  /** What the linears of the current layer read, some sequences at a time; with `move` the walk has moved on at the end. */
+  look(weights: WeightReader, groups: readonly InputGroup[], options: LookOptions): AsyncGenerator<Look>;
+}
+
+interface LookOptions {
+  move: boolean;
+  /** Also the streams that outputs are added to. */
+  residuals: boolean;
 }
 
 /** Sequences [from, to) in front of one layer. */
@@ -61,8 +67,6 @@ export interface Look {
   inputs: GraphTensor[];
   /** By group: the stream that the linear's output is added to, [tokens, hidden]; where asked for. */
   residuals: (GraphTensor | undefined)[];
-  /** What comes out of the layer, where it was asked for. */
-  output?: GraphTensor;
 }
 
 /**
@@ -142,19 +146,21 @@ class OnnxLayerWalk implements CalibrationWalk {
     weights: WeightReader,
     groups: readonly InputGroup[],
     kinds: readonly StatisticKind[],
-    original?: { walk: LayerWalk; weights: WeightReader },
+    original?: OriginalWalk,
   ): Promise<CapturedInput[]> {
     if (!original) return this.#pass(weights, groups, kinds, false);
     const sums = this.#sumsOf(groups, kinds);
     const drifts = groups.map((group) => new DriftSums(this.#sums, group, this.#spec.hidden));
-    const theirs = (original.walk as CalibrationWalk).look(original.weights, groups, true);
-    for await (const { inputs, residuals } of this.look(weights, groups, true)) {
+    const { walk, move = false } = original;
+    const theirs = (walk as CalibrationWalk).look(original.weights, groups, { move, residuals: true });
+    for await (const { inputs, residuals } of this.look(weights, groups, { move: false, residuals: true })) {
       const other = (await theirs.next()).value as Look;
       for (const [i, x] of inputs.entries()) {
         await sums[i]!.add(x);
         await drifts[i]!.add(other.inputs[i]!, x, other.residuals[i], residuals[i]);
       }
     }
+    await theirs.next();
     return sums.map((one, i) => ({ ...one.finish(), drift: drifts[i]!.finish() }));
   }
 
@@ -168,10 +174,6 @@ class OnnxLayerWalk implements CalibrationWalk {
     kinds: readonly StatisticKind[],
   ): Promise<Statistics[]> {
     return this.#pass(weights, groups, kinds, true);
-  }
-
-  look(weights: WeightReader, groups: readonly InputGroup[], residuals: boolean): AsyncGenerator<Look> {
-    return this.#looks(weights, groups, { move: false, residuals });
   }
 
   async close(): Promise<void> {
@@ -190,14 +192,9 @@ class OnnxLayerWalk implements CalibrationWalk {
     kinds: readonly StatisticKind[],
     move: boolean,
   ): Promise<Statistics[]> {
-    if (move && this.#layer === this.#spec.layers) throw new FewbitsError('a walk ends at the head');
-    const { context } = this.#options;
     const sums = this.#sumsOf(groups, kinds);
-    for await (const { from, inputs, output } of this.#looks(weights, groups, { move, residuals: false })) {
+    for await (const { inputs } of this.look(weights, groups, { move, residuals: false }))
       for (const [i, input] of inputs.entries()) await sums[i]!.add(input);
-      if (output) await this.#states.write(output.data as Float32Array, from * context * this.#spec.hidden);
-    }
-    if (move) this.#layer++;
     return sums.map((one) => one.finish());
   }
 
@@ -205,11 +202,8 @@ class OnnxLayerWalk implements CalibrationWalk {
     return groups.map((group) => new InputSums(this.#sums, this.#layer, group, kinds, this.tokens));
   }
 
-  async *#looks(
-    weights: WeightReader,
-    groups: readonly InputGroup[],
-    { move, residuals }: { move: boolean; residuals: boolean },
-  ): AsyncGenerator<Look> {
+  async *look(weights: WeightReader, groups: readonly InputGroup[], { move, residuals }: LookOptions): AsyncGenerator<Look> {
+    if (move && this.#layer === this.#spec.layers) throw new FewbitsError('a walk ends at the head');
     if (this.#closed) throw new FewbitsError('a walk was used after it was closed');
     const { samples, context, signal, onProgress } = this.#options;
     const { hidden, layers } = this.#spec;
@@ -232,10 +226,11 @@ class OnnxLayerWalk implements CalibrationWalk {
         to,
         inputs: tapped.map((tap) => outputs[tap]!),
         residuals: groups.map(({ residual }) => (residuals && residual ? streams[residual] : undefined)),
-        ...(move && { output: outputs['output']! }),
       };
+      if (move) await this.#states.write(outputs['output']!.data as Float32Array, from * context * hidden);
       onProgress?.({ layer, layers, done: to, total: samples });
     }
+    if (move) this.#layer++;
   }
 
   /** Which sequences [from, to) pass together. */
