@@ -29,7 +29,7 @@ const rounding = z
       .default('static')
       .describe('Scales are found when the first column of a group is reached, or all before the first column.'),
     block: z.int().min(1).max(4096).default(128).describe('Columns worked on between two updates of the rest.'),
-    refine: z.int().min(0).max(20).default(3).describe('Rounds of refitted scales and descent on codes after the feedback.'),
+    refine: z.int().min(0).max(20).default(2).describe('Rounds of refitted scales and descent on codes after the feedback.'),
   })
   .describe('GPTQ: the error of each column is spread over those that follow. It needs statistics of the inputs.');
 
