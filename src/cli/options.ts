@@ -99,10 +99,11 @@ export function withQuantization(command: Command): Command {
     .option('--print-recipe', 'print the recipe and stop')
     .option('--act-order', 'GPTQ: columns by descending activation, groups as runs of that order')
     .option('--damp <x>', 'GPTQ: share of the mean diagonal that is added to the Hessian (0.01)', number(1e-6, 100))
+    .option('--refine <rounds>', 'GPTQ: rounds of refitted scales and descent on codes (2)', integer(0, 20))
     .addOption(
       new Option(
         '--calibration <order>',
-        'where the inputs of a layer come from: the unquantized model, quantized layers, quantized linears (block)',
+        'inputs of a layer come from the unquantized model, from quantized layers before it, from quantized linears too (parallel)',
       ).choices(['parallel', 'block', 'sequential']),
     )
     .option('--text <file>', 'calibration text (default: the built-in one)')
@@ -136,6 +137,7 @@ export interface QuantizationFlags extends Common {
   encoder?: string;
   actOrder?: boolean;
   damp?: number;
+  refine?: number;
   calibration?: string;
   text?: string;
   samples?: number;
@@ -148,7 +150,7 @@ export interface QuantizationFlags extends Common {
 export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
   if (flags.symmetric && flags.asymmetric) throw new RecipeError('--symmetric and --asymmetric exclude each other');
   const { recipe, method, bits, group, range, activationBits, type, to, pure, keep, encoder } = flags;
-  const { actOrder, damp, calibration, samples, context, seed, chatTemplate, layers } = flags;
+  const { actOrder, damp, refine, calibration, samples, context, seed, chatTemplate, layers } = flags;
   const symmetric = flags.symmetric ? true : flags.asymmetric ? false : undefined;
   const given = {
     method,
@@ -164,6 +166,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     symmetric,
     actOrder,
     damp,
+    refine,
     calibration,
     samples,
     context,

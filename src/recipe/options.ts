@@ -29,6 +29,8 @@ export interface QuantizeOptions {
   /** GPTQ: share of the mean diagonal that is added. */
   damp?: number;
   actOrder?: boolean;
+  /** GPTQ: rounds of refitted scales and descent on codes after the feedback. */
+  refine?: number;
   calibration?: string;
   /** Of the calibration text. */
   samples?: number;
@@ -60,7 +62,7 @@ export function recipeFromOptions(
   const container = chooseContainer(options, base, output, preset);
   recipe.container = container;
   if (options.layers) recipe.layers = [...options.layers];
-  setRounding(recipe, options, preset);
+  setRounding(recipe, options, preset, container);
   setCalibration(recipe, options);
   const grid = [options.bits, options.group, options.symmetric, options.range, options.activationBits];
   // A method that is a way of rounding goes with any type; the others are grids of their own.
@@ -91,22 +93,31 @@ function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: strin
   return options.type !== undefined || recipe.fileType !== undefined ? 'gguf' : (preset?.container ?? 'fewbits');
 }
 
-/** `--method` replaces what the recipe says of rounding; `--damp` and `--act-order` change it. */
-function setRounding(recipe: Recipe, { damp, actOrder }: QuantizeOptions, preset: Preset | undefined): void {
+/** `--method` replaces what the recipe says of rounding; the other options change it. */
+function setRounding(
+  recipe: Recipe,
+  { damp, actOrder, refine }: QuantizeOptions,
+  preset: Preset | undefined,
+  container: ContainerName,
+): void {
   if (preset) {
     delete recipe.rounding;
-    const rounding = preset.rounding?.({ ...(damp !== undefined && { damp }), ...(actOrder !== undefined && { actOrder }) });
-    if (rounding) recipe.rounding = rounding;
-  } else if (recipe.rounding) {
+    if (preset.rounding) recipe.rounding = preset.rounding;
+  }
+  const given = Object.entries({ damp, 'act-order': actOrder, refine }).find(([, value]) => value !== undefined);
+  if (recipe.rounding) {
+    // Where no g_idx is stored, groups stay runs of columns and only the order of work follows the activations.
+    const order = { order: 'activation', groups: containers[container].groupIndex ? 'dynamic' : 'static' } as const;
     recipe.rounding = {
       ...recipe.rounding,
       ...(damp !== undefined && { damp }),
-      ...(actOrder && { order: 'activation', groups: 'dynamic' }),
+      ...(refine !== undefined && { refine }),
+      ...(actOrder && order),
     };
-  }
-  if (!recipe.rounding && (damp !== undefined || actOrder)) {
+  } else if (given) {
     throw new RecipeError({
-      what: `${damp === undefined ? '--act-order' : '--damp'} belongs to GPTQ, and nothing here is rounded by it`,
+      what: 'this belongs to GPTQ, and nothing here is rounded by it',
+      where: `--${given[0]}`,
       next: 'add --method gptq',
     });
   }

@@ -12,9 +12,6 @@ export interface PresetOptions {
   group: number;
   symmetric: boolean;
   range: IntegerScheme['range'];
-  /** Of GPTQ: columns by descending activation, groups as runs of that order (a g_idx in the output). */
-  actOrder?: boolean;
-  damp?: number;
 }
 
 export interface Preset {
@@ -27,7 +24,7 @@ export interface Preset {
   /** Where scales come from when no option says; else by the container's custom. A search starts from that custom's formula. */
   readonly range?: 'mse';
   /** Which code a weight gets, whatever the grid: also for the types of GGUF. */
-  rounding?(options: Pick<PresetOptions, 'actOrder' | 'damp'>): Rounding;
+  readonly rounding?: Rounding;
 }
 
 function integers({ bits, group, symmetric, range }: PresetOptions): IntegerScheme {
@@ -48,11 +45,7 @@ export const presets: Readonly<Record<string, Preset>> = {
     container: 'gptq',
     scheme: integers,
     range: 'mse',
-    rounding: ({ actOrder, damp }) => ({
-      ...defaultRounding,
-      ...(actOrder && { groups: 'dynamic' }),
-      ...(damp !== undefined && { damp }),
-    }),
+    rounding: defaultRounding,
   },
 };
 

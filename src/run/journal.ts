@@ -5,7 +5,7 @@
 import { RecipeError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import type { Store } from '../io/types.ts';
-import type { SolveRecord } from './calibration/steps.ts';
+import type { SolveRecord } from './calibration/solver.ts';
 import { textOf } from './text.ts';
 
 /** [tensor, first row, errors of the tile or null]. */

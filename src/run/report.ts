@@ -1,6 +1,7 @@
 import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
 import type { Plan } from '../recipe/plan.ts';
-import type { CalibrationFacts, SolveRecord } from './calibration/steps.ts';
+import type { SolveRecord } from './calibration/solver.ts';
+import type { CalibrationFacts } from './calibration/steps.ts';
 
 /** The errors are there when the output was read back; sqnr is null in JSON where nothing is lost. */
 export interface TensorReport extends Partial<TensorError> {

@@ -14,6 +14,7 @@ import { type Described, METADATA_KEY } from './descriptor.ts';
 
 export const fewbits: Container = {
   name: 'fewbits',
+  groupIndex: true,
   output: 'either',
   extensions: ['.safetensors'],
   convention:

@@ -13,6 +13,7 @@ import { gptqBits, gptqConfig, versionOf } from './config.ts';
 
 export const gptq: Container = {
   name: 'gptq',
+  groupIndex: true,
   output: 'folder',
   extensions: [],
   convention:

@@ -6,9 +6,6 @@ import { RecipeError } from '../../errors.ts';
 import { type Model, open } from '../../format/index.ts';
 import type { WeightReader } from '../../graph/index.ts';
 import { linearOf } from '../../model/index.ts';
-import type { Factor } from '../../quantize/rounding/factor.ts';
-import { factorize } from '../../quantize/rounding/factorize.ts';
-import type { GptqRounding } from '../../quantize/scheme.ts';
 import type { Group, PlanNode } from '../../recipe/nodes.ts';
 import type { Journal } from '../journal.ts';
 import type { Progress } from '../progress.ts';
@@ -16,27 +13,13 @@ import type { RunPlace } from '../publish.ts';
 import type { TensorWriter } from '../tensor-writer.ts';
 import { weightReader } from '../weights.ts';
 import type { TileWorkers } from '../workers.ts';
-import { shared } from './shared.ts';
+import { type SolveRecord, Solver } from './solver.ts';
 import type { CapturedInput } from './types.ts';
 import { type CalibrationWalk, openWalk } from './walk.ts';
 import type { CalibrationWindows } from './windows.ts';
 
-/** How the Hessian of one input was solved. */
-export interface SolveRecord {
-  linears: readonly string[];
-  /** Tokens that the statistics saw. */
-  tokens: number;
-  /** The share of the mean diagonal that was added in the end. */
-  damp: number;
-  retries: number;
-  /** Inputs that are always zero. */
-  dead: number;
-  /** Why the codes are the nearest ones after all. */
-  fallback?: string;
-}
-
 export interface CalibrationFacts {
-  calibration?: { order: string; samples: number; context: number; tokens: number };
+  calibration?: { order: string; correct: boolean; samples: number; context: number; tokens: number };
   solves?: SolveRecord[];
 }
 
@@ -54,7 +37,7 @@ type Calibrated = Extract<PlanNode, { kind: 'capture' | 'solve' | 'propagate' }>
 
 export class CalibratedSteps {
   readonly #parts: CalibratedParts;
-  readonly #solves = new Map<string, SolveRecord>();
+  readonly #solver: Solver;
   /** From capture to solve. */
   readonly #captured = new Map<Group, CapturedInput>();
   /** Propagations that nothing has asked for yet. */
@@ -67,12 +50,12 @@ export class CalibratedSteps {
 
   constructor(parts: CalibratedParts) {
     this.#parts = parts;
-    for (const record of parts.journal.solves) this.#solves.set(record.linears.join(' '), record);
+    this.#solver = new Solver({ ...parts, layout: parts.place.plan.layout });
   }
 
   async perform(node: Calibrated): Promise<void> {
     if (node.kind === 'capture') await this.#capture(node);
-    else if (node.kind === 'solve') await this.#solve(node);
+    else if (node.kind === 'solve') await this.#solve(node.group);
     else this.#owed.push(node);
   }
 
@@ -81,18 +64,19 @@ export class CalibratedSteps {
     const { plan } = this.#parts.place;
     const { calibration } = plan;
     const windows = this.#parts.calibration;
-    const solves = [...this.#solves.values()];
+    const { records } = this.#solver;
     return {
       ...(calibration &&
         windows && {
           calibration: {
             order: calibration.order,
+            correct: this.#corrects,
             samples: windows.samples,
             context: windows.context,
             tokens: windows.ids.length,
           },
         }),
-      ...(solves.length > 0 && { solves }),
+      ...(records.length > 0 && { solves: records }),
     };
   }
 
@@ -191,55 +175,12 @@ export class CalibratedSteps {
     return this.#output;
   }
 
-  async #solve({ group }: Extract<PlanNode, { kind: 'solve' }>): Promise<void> {
-    const { writer, place, signal, journal, progress } = this.#parts;
-    const { plan } = place;
+  async #solve(group: Group): Promise<void> {
+    const { writer, signal } = this.#parts;
     if (await writer.isDone(group.tensors, signal)) return;
-    progress.say(`solving ${group.linears.join(', ')}`);
-    const statistics = this.#captured.get(group) ?? (await this.#stored(group));
+    const captured = this.#captured.get(group) ?? (await this.#stored(group));
     this.#captured.delete(group);
-    const factors = new Map<string, Solved | undefined>();
-    for (const index of group.tensors) {
-      const { scheme, source } = plan.layout.tensors[index]!;
-      const rounding = scheme.kind === 'keep' ? undefined : scheme.rounding;
-      const { hessian } = statistics;
-      const meansquare = statistics.meansquare ?? (hessian && diagonal(hessian));
-      if (!rounding || !hessian) {
-        writer.inputs.set(index, { ...(meansquare && { meansquare }), ...(hessian && { hessian: copied(hessian) }) });
-        continue;
-      }
-      const key = `${rounding.damp} ${rounding.order}`;
-      if (!factors.has(key)) factors.set(key, await this.#factor(group, statistics, hessian, rounding));
-      const solved = factors.get(key);
-      const drift = solved && statistics.drift;
-      writer.inputs.set(index, { ...(meansquare && { meansquare }), ...solved, ...(drift && { drift }) });
-      if (!solved) progress.say(`${source}: rounded to nearest`);
-    }
-    const record = this.#solves.get(group.linears.join(' '));
-    if (record) await journal.add(record);
-  }
-
-  async #factor(
-    group: Group,
-    { tokens }: CapturedInput,
-    hessian: Float32Array,
-    rounding: GptqRounding,
-  ): Promise<Solved | undefined> {
-    const { workers } = this.#parts;
-    const { damp, order } = rounding;
-    const name = group.linears[0]!;
-    const solved = await factorize(hessian, { damp, order, name }, workers.task, workers.size);
-    const { linears } = group;
-    const failed = 'fallback' in solved;
-    this.#solves.set(linears.join(' '), {
-      linears,
-      tokens,
-      damp: solved.damp,
-      retries: solved.retries,
-      dead: failed ? 0 : solved.dead.reduce((sum, one) => sum + one, 0),
-      ...(failed && { fallback: solved.fallback }),
-    });
-    return failed ? undefined : { factor: solved, hessian: damped(hessian, solved) };
+    await this.#solver.solve(group, captured);
   }
 
   async #stored(group: Group): Promise<CapturedInput> {
@@ -251,30 +192,4 @@ export class CalibratedSteps {
       statistics.meansquare = await reader.read(linear, 'meansquare');
     return statistics;
   }
-}
-
-interface Solved {
-  factor: Factor;
-  hessian: Float32Array;
-}
-
-/** A copy with the damp that the factor has, in memory that workers get without a copy where there is such. */
-function damped(hessian: Float32Array, { cols, dead, damp }: Factor): Float32Array {
-  const copy = copied(hessian);
-  let trace = 0;
-  for (let i = 0; i < cols; i++) trace += dead[i] ? 1 : hessian[i * (cols + 1)]!;
-  for (let i = 0; i < cols; i++) copy[i * (cols + 1)] = (dead[i] ? 1 : hessian[i * (cols + 1)]!) + (damp * trace) / cols;
-  return copy;
-}
-
-function copied(hessian: Float32Array): Float32Array {
-  const copy = shared(hessian.length);
-  copy.set(hessian);
-  return copy;
-}
-
-/** The mean square of each input. */
-function diagonal(hessian: Float32Array): Float32Array {
-  const n = Math.sqrt(hessian.length);
-  return Float32Array.from({ length: n }, (_, i) => hessian[i * n + i]!);
 }
