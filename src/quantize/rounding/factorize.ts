@@ -3,7 +3,7 @@ import type { Kernels } from '../../kernels/kernels.ts';
 import type { Factor } from './factor.ts';
 import { TILE, TILE_SIZE } from './factor.ts';
 import { type FactorResult, type FactorTask, factorTask } from './factor-task.ts';
-import { inOrder } from './in-order.ts';
+import { byUrgency } from './by-urgency.ts';
 import { type OrderedHessian, orderHessian, UpperTiles } from './upper-tiles.ts';
 
 export interface FactorOptions {
@@ -104,7 +104,7 @@ async function decompose(
   concurrency: number,
 ): Promise<Float32Array | undefined> {
   const roots = new Float32Array(tiles.count * TILE);
-  const give = inOrder(concurrency);
+  const give = byUrgency(concurrency);
   let positive = true;
   const given = (view: Float32Array): Float32Array => (tiles.isShared ? view : view.slice());
   /** Runs a task and puts what it changed where the rows of `changed` start. */

@@ -1,8 +1,8 @@
 /**
- * Starts jobs as places become free, the most urgent first: `const give = inOrder(2)`, `give(urgency, job)`. At most `places` run
+ * Starts jobs as places become free, the most urgent first: `const give = byUrgency(2)`, `give(urgency, job)`. At most `places` run
  * at once. A job that fails fails its own promise only.
  */
-export function inOrder(places: number): <T>(urgency: number, job: () => Promise<T>) => Promise<T> {
+export function byUrgency(places: number): <T>(urgency: number, job: () => Promise<T>) => Promise<T> {
   const waiting: { urgency: number; start: () => Promise<void> }[] = [];
   let running = 0;
 
