@@ -98,7 +98,7 @@ describe('nodes of a plan', () => {
     const { nodes, calibration, recipe } = await planned({ scheme: int4, rounding }, { statistics });
     expectOrdered(nodes);
     expect(calibration).toBeUndefined();
-    expect(recipe.rounding).toEqual({ kind: 'gptq', damp: 0.01, order: 'activation', groups: 'static', block: 128, refine: 3 });
+    expect(recipe.rounding).toEqual({ kind: 'gptq', damp: 0.01, order: 'activation', groups: 'static', block: 128, refine: 2 });
     expect(linearsOf(nodes).slice(0, 5)).toEqual(['down_proj', 'gate_proj', 'up_proj', 'k_proj q_proj v_proj', 'o_proj']);
     await expect(planned({ rules: [{ role: 'output', scheme: { ...int4, rounding } }] }, { statistics })).rejects.toThrow(
       /stats.safetensors: lm_head: the statistics hold no hessian/,

@@ -24,6 +24,7 @@ export interface Resolved {
 /** @throws RecipeError when a rule names nothing, a group does not divide, or the container cannot hold a scheme. */
 export function resolveSchemes(model: Model, recipe: Recipe, container: Container, imatrix: boolean): Resolved {
   const warnings: string[] = [];
+  if (recipe.layers) checkLayers(model, recipe.layers);
   const base = baseSchemes(model, recipe, imatrix, warnings);
   const used = new Set<Rule>();
   const keepUsed = new Set<string>();
@@ -54,6 +55,12 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
   checkGroups(chosen);
   const schemes = chosen.map(({ tensor, scheme }) => ({ tensor, scheme: fitRows(tensor, scheme, container, warnings) }));
   return { schemes, warnings };
+}
+
+function checkLayers({ spec }: Model, [first, last]: readonly [number, number]): void {
+  if (!spec) throw new RecipeError({ what: 'a bag of tensors has no layers', where: '--layers', next: 'leave it out' });
+  if (first <= last && last < spec.layers) return;
+  throw new RecipeError({ what: 'no such layers', where: '--layers', value: `${first}-${last}`, limit: `0-${spec.layers - 1}` });
 }
 
 function inLayers({ layer }: WeightTensor, [first, last]: readonly [number, number]): boolean {

@@ -10,8 +10,10 @@ import type { FetchedRows } from '../format/read-rows.ts';
 import type { Model, WeightTensor } from '../format/types.ts';
 import { firstBadScale } from '../kernels/index.ts';
 import type { Kernels } from '../kernels/kernels.ts';
+import type { Scheme } from '../quantize/scheme.ts';
+import { parseRecipe, type Recipe } from '../recipe/schema.ts';
 import { storage } from '../tensor/storage.ts';
-import { compareRows, HALF_STEP } from './compare-rows.ts';
+import { compareRows, stepLimit } from './compare-rows.ts';
 import { decoded, RowReader } from './row-reader.ts';
 
 export interface VerifiedTensor extends Partial<TensorError> {
@@ -42,13 +44,14 @@ export async function verify(model: Model, against?: Model, signal?: AbortSignal
   const tensors: VerifiedTensor[] = [];
   if (against) problems.push(...(await provenanceProblems(model, against)));
   const originals = new Map(against?.tensors.map((tensor) => [tensor.name, tensor]));
+  const limit = roundingLimit(model);
   const reader = new RowReader();
   try {
     for (const tensor of model.tensors) {
       signal?.throwIfAborted();
       const original = originals.get(tensor.name);
       if (against && !original && tensor.role !== 'rope') problems.push(`${tensor.name} is not in ${against.name}`);
-      const { errors, problem, checked } = await look(reader, tensor, original);
+      const { errors, problem, checked } = await look(reader, tensor, limit, original);
       if (problem) problems.push(problem);
       const error = errors && tensorError(tensor.name, tensor.stored.rows, errors);
       tensors.push({ ...error, name: tensor.name, type: tensor.type, bytes: tensor.bytes, checked });
@@ -74,14 +77,19 @@ interface Look {
   problem?: string;
 }
 
-async function look(reader: RowReader, tensor: WeightTensor, original?: WeightTensor): Promise<Look> {
+async function look(
+  reader: RowReader,
+  tensor: WeightTensor,
+  limit: number | undefined,
+  original?: WeightTensor,
+): Promise<Look> {
   const { stored, name } = tensor;
   if (original && `${original.shape}` !== `${tensor.shape}`) {
     return { checked: 'decoded', problem: `${name} has shape [${tensor.shape}], the original [${original.shape}]` };
   }
   const errors: TileErrors[] = [];
   // Codes of other containers are not always the nearest ones: calibration and their tools' own arithmetic move them.
-  const stepLimit = stored.form === 'tile' && !stored.tile.packing ? HALF_STEP : undefined;
+  const stepLimit = stored.form === 'tile' && !stored.tile.packing ? limit : undefined;
   let checked: Look['checked'] = original ? 'compared' : 'decoded';
   const problem = await reader.walk(
     [stored, ...(original ? [original.stored] : [])],
@@ -113,6 +121,25 @@ function rawProblem(kernels: Kernels, name: string, { raw, count }: FetchedRows,
   const same = source?.raw?.type === raw.type && source.raw.rowBytes === raw.rowBytes;
   if (same && kernels.call('first_difference', raw.at, source.raw!.at, length) >= 0) return `${name} differs from the original`;
   return undefined;
+}
+
+/** Steps by which rounding moves a value at most; undefined where no recipe says that codes are the nearest ones. */
+function roundingLimit({ checkpoint }: Model): number | undefined {
+  const stored = provenanceOf(checkpoint)?.recipe;
+  const recipe = stored && recipeOf(stored);
+  if (!recipe || recipe.rounding) return undefined;
+  const schemes = [recipe.scheme, ...recipe.rules.map(({ scheme }) => scheme)] as (Scheme | undefined)[];
+  const limits = schemes.flatMap((scheme) => (scheme?.kind === 'integer' ? [stepLimit(scheme)] : []));
+  return limits.reduce((most, one) => (most === undefined || one === undefined ? undefined : Math.max(most, one)), limits[0]);
+}
+
+/** A later version may have written it. */
+function recipeOf(stored: object): Recipe | undefined {
+  try {
+    return parseRecipe(stored);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A file of ours names the source it was made from. */
