@@ -6,36 +6,58 @@ import { addScaledRows, descendLevels } from './stored_levels';
 const ENOUGH: f64 = 1e-4;
 const SINGULAR: f64 = 1e-5;
 
-const step: usize = memory.data(8, 16); // f64[1]
-
-@inline
-function move(matrix: usize, slope: usize, levels: usize, size: i32, i: i32, delta: f64): void {
-  if (delta == 0) return;
-  const at = levels + (<usize>i << 3);
-  store<f64>(at, load<f64>(at) + delta);
-  store<f64>(step, delta);
-  addScaledRows(slope, matrix + (<usize>i * <usize>size << 2), step, 1, size);
+/** y: f32[n] += f * x: f32[n] */
+function addOne(y: usize, x: usize, f: f32, n: i32): void {
+  const factor = f32x4.splat(f);
+  let j: i32 = 0;
+  for (; j + 8 <= n; j += 8, y += 32, x += 32) {
+    v128.store(y, f32x4.add(v128.load(y), f32x4.mul(factor, v128.load(x))));
+    v128.store(y, f32x4.add(v128.load(y, 16), f32x4.mul(factor, v128.load(x, 16))), 16);
+  }
+  for (; j < n; j++, y += 4, x += 4) store<f32>(y, load<f32>(y) + f * load<f32>(x));
 }
 
-/** levels, slope: f64[size], matrix: f32[size, size] */
+/** y: f32[n] += f * x: f32[n], then g * z: f32[n] */
+function addTwo(y: usize, x: usize, f: f32, z: usize, g: f32, n: i32): void {
+  const first = f32x4.splat(f), second = f32x4.splat(g);
+  let j: i32 = 0;
+  for (; j + 8 <= n; j += 8, y += 32, x += 32, z += 32) {
+    let a = f32x4.add(v128.load(y), f32x4.mul(first, v128.load(x)));
+    let b = f32x4.add(v128.load(y, 16), f32x4.mul(first, v128.load(x, 16)));
+    a = f32x4.add(a, f32x4.mul(second, v128.load(z)));
+    b = f32x4.add(b, f32x4.mul(second, v128.load(z, 16)));
+    v128.store(y, a);
+    v128.store(y, b, 16);
+  }
+  for (; j < n; j++, y += 4, x += 4, z += 4) {
+    const sum: f32 = load<f32>(y) + f * load<f32>(x);
+    store<f32>(y, sum + g * load<f32>(z));
+  }
+}
+
+/** levels: f64[size], slope: f32[size], matrix: f32[size, size] */
 function relax(matrix: usize, slope: usize, levels: usize, groups: i32, size: i32, bound: f64, sweeps: i32): void {
+  const width = <usize>size << 2;
   let total: f64 = 0;
   for (let sweep = 0; sweep < sweeps; sweep++) {
     let gain: f64 = 0;
     for (let g = 0; g < groups; g++) {
-      const row = matrix + (<usize>g * <usize>size << 2);
+      const row = matrix + <usize>g * width;
+      const scale = levels + (<usize>g << 3);
       const ss = <f64>load<f32>(row + (<usize>g << 2));
-      const a = load<f64>(slope + (<usize>g << 3));
+      const a = <f64>load<f32>(slope + (<usize>g << 2));
       if (size == groups) {
         const ds = ss > 0 ? -a / ss : 0;
         gain += ss * ds * ds;
-        move(matrix, slope, levels, size, g, ds);
+        store<f64>(scale, load<f64>(scale) + ds);
+        if (ds != 0) addOne(slope, row, <f32>ds, size);
         continue;
       }
       const m = groups + g;
+      const other = row + <usize>groups * width;
       const sm = <f64>load<f32>(row + (<usize>m << 2));
-      const mm = <f64>load<f32>(matrix + (<usize>m * <usize>(size + 1) << 2));
-      const b = load<f64>(slope + (<usize>m << 3));
+      const mm = <f64>load<f32>(other + (<usize>m << 2));
+      const b = <f64>load<f32>(slope + (<usize>m << 2));
       const minimum = load<f64>(levels + (<usize>m << 3));
       const determinant = ss * mm - sm * sm;
       const regular = determinant > SINGULAR * ss * mm;
@@ -46,8 +68,9 @@ function relax(matrix: usize, slope: usize, levels: usize, groups: i32, size: i3
         ds = ss > 0 ? -(a + dm * sm) / ss : 0;
       }
       gain -= 2 * (a * ds + b * dm) + ss * ds * ds + 2 * sm * ds * dm + mm * dm * dm;
-      move(matrix, slope, levels, size, g, ds);
-      move(matrix, slope, levels, size, m, dm);
+      store<f64>(scale, load<f64>(scale) + ds);
+      store<f64>(levels + (<usize>m << 3), minimum + dm);
+      if (ds != 0 || dm != 0) addTwo(slope, row, <f32>ds, other, <f32>dm, size);
     }
     total += gain;
     if (!(gain > ENOUGH * total)) break;
@@ -73,7 +96,7 @@ export function refit_levels(
   const low = <f64>lowest, high = <f64>highest;
   for (let r = 0; r < rows; r++) {
     for (let i = 0; i < size; i++) store<f64>(levels + (<usize>i << 3), <f64>load<f32>(values + (<usize>i << 2)));
-    memory.copy(moved, slope, <usize>size << 3);
+    for (let i = 0; i < size; i++) store<f32>(moved + (<usize>i << 2), <f32>load<f64>(slope + (<usize>i << 3)));
     relax(matrix, moved, levels, groups, size, bound, fitSweeps);
     for (let i = 0; i < size; i++) {
       const level = load<f64>(levels + (<usize>i << 3));

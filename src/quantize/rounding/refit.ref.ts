@@ -69,11 +69,12 @@ export function relaxLevels(
   sweeps = refitSweeps.fit,
 ): void {
   const { groups, size, matrix } = system;
-  const slope = system.slope.slice();
+  // Only a wish comes of it: f32 will do.
+  const slope = Float32Array.from(system.slope);
   const move = (i: number, delta: number) => {
-    if (delta === 0) return;
     levels[i]! += delta;
-    for (let j = 0, at = i * size; j < size; j++, at++) slope[j]! += delta * matrix[at]!;
+    const factor = Math.fround(delta);
+    for (let j = 0, at = i * size; j < size; j++, at++) slope[j]! += Math.fround(factor * matrix[at]!);
   };
   let total = 0;
   for (let sweep = 0; sweep < sweeps; sweep++) {

@@ -66,7 +66,7 @@ describe.each(types)('%s', (type) => {
       const found = {
         scale: fitLevels(type, wish(), wish().map(Math.abs)),
         ...(min && {
-          min: fit(
+          min: fitLevels(
             type,
             wish().map((x) => Math.min(x, 0)),
           ),
@@ -84,7 +84,7 @@ describe.each(types)('%s', (type) => {
   it('weighs alike where no weight is above 0', () => {
     const wish = Float32Array.from({ length: rangeOf(type).shared }, (_, i) => 0.1 + 0.01 * i);
     expect(
-      fit(
+      fitLevels(
         type,
         wish,
         wish.map(() => 0),
