@@ -75,6 +75,17 @@ export class Kernels {
     return new Float64Array(this.#exports.memory.buffer, at, length);
   }
 
+  i16(at: number, length: number): Int16Array {
+    return new Int16Array(this.#exports.memory.buffer, at, length);
+  }
+
+  /** Reserves room for a copy of `data` and gives its address. */
+  put(data: Float32Array | Float64Array | Int16Array | Uint8Array): number {
+    const at = this.alloc(data.byteLength);
+    this.bytes(at, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    return at;
+  }
+
   has(name: string): boolean {
     return typeof this.#exports[name] === 'function';
   }

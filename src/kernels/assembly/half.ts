@@ -54,3 +54,17 @@ export function loadHalf(at: usize): f32 {
 export function loadHalfSplat(at: usize): v128 {
   return floatOf(i32x4.splat(load<u16>(at)));
 }
+
+/** x as f32 (0), f16 (1) or bf16 (2) hold it. */
+@inline
+export function roundedTo(x: f32, type: i32): f32 {
+  if (type == 0) return x;
+  const v = f32x4.splat(x);
+  return f32x4.extract_lane(type == 1 ? floatOf(halfOf(v)) : i32x4.shl(bfloatOf(v), 16), 0);
+}
+
+/** The nearest finite f16. */
+@inline
+export function storableHalf(x: f64): f32 {
+  return roundedTo(<f32>max<f64>(-65504, min<f64>(65504, x)), 1);
+}

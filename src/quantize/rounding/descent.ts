@@ -2,7 +2,7 @@
  * Coordinate descent on codes: column after column, each weight goes to the code that is best given all others of its row
  * (as in QuantEase, Behdin et al., arXiv 2309.01885, equation 5, but from a solution of error feedback and within fixed levels).
  */
-import { checkRows, decodeRow, errorsOf, type LeveledRows } from './leveled-rows.ts';
+import { checkRows, decodeRow, type LeveledRows } from './leveled-rows.ts';
 import { slowMath } from './refine-math.ref.ts';
 import type { DescentState, RefineMath } from './refine-math.ts';
 
@@ -25,17 +25,16 @@ export function descend(
   hessian: Float32Array,
   { sweeps = 4, math = slowMath }: DescentOptions = {},
 ): number {
-  checkRows(w, hessian, quantized);
-  const { rows, cols } = quantized;
-  const decoded = new Float32Array(rows * cols);
-  for (let r = 0; r < rows; r++) decodeRow(quantized, r, decoded.subarray(r * cols, (r + 1) * cols));
-  const gradient = Float64Array.from(math.product(errorsOf(w, quantized), hessian, cols));
-  const state: DescentState = { rows: quantized, gradient, decoded };
-  let changed = 0;
-  for (let sweep = 0; sweep < sweeps; sweep++) {
-    const now = math.sweep(state, hessian);
-    changed += now;
-    if (now === 0) break;
-  }
-  return changed;
+  return math.descend(descentState(w, quantized, hessian, math), hessian, sweeps);
+}
+
+/** Where rows stand: one product of all rows with H. */
+export function descentState(w: Float32Array, rows: LeveledRows, hessian: Float32Array, math: RefineMath): DescentState {
+  checkRows(w, hessian, rows);
+  const { cols } = rows;
+  const decoded = new Float32Array(w.length);
+  for (let r = 0; r < rows.rows; r++) decodeRow(rows, r, decoded.subarray(r * cols, (r + 1) * cols));
+  const errors = new Float32Array(w.length);
+  for (let i = 0; i < w.length; i++) errors[i] = decoded[i]! - w[i]!;
+  return { rows, decoded, gradient: math.product(errors, hessian, cols) };
 }

@@ -1,6 +1,10 @@
 /** The steps of refinement, slow and obvious. */
-import type { LeveledRows, SymmetricProduct } from './leveled-rows.ts';
-import type { DescentState, GroupSums, RefineMath } from './refine-math.ts';
+
+import { levelSystem } from './level-system.ref.ts';
+import type { SymmetricProduct } from './leveled-rows.ts';
+import type { DescentState, RefineMath } from './refine-math.ts';
+import { refitRow } from './refit.ref.ts';
+import { gatherRows, type LevelStorage, scatterRows } from './stored-levels.ts';
 
 /** Sums in f64. */
 const product: SymmetricProduct = (a, h, k) => {
@@ -18,7 +22,17 @@ const product: SymmetricProduct = (a, h, k) => {
   return out;
 };
 
-function sweep({ rows: quantized, gradient, decoded }: DescentState, hessian: Float32Array): number {
+function descend(state: DescentState, hessian: Float32Array, sweeps: number): number {
+  let changed = 0;
+  for (let sweep = 0; sweep < sweeps; sweep++) {
+    const now = sweepColumns(state, hessian);
+    changed += now;
+    if (now === 0) break;
+  }
+  return changed;
+}
+
+function sweepColumns({ rows: quantized, gradient, decoded }: DescentState, hessian: Float32Array): number {
   const { rows, cols, group, codes, values, scales, mins } = quantized;
   let changed = 0;
   for (let k = 0; k < cols; k++) {
@@ -29,52 +43,36 @@ function sweep({ rows: quantized, gradient, decoded }: DescentState, hessian: Fl
       const scale = scales[g];
       if (scale === 0 || slope === 0) continue;
       const min = mins ? mins[g] : 0;
+      const value = decoded[at];
       // Downhill in x; a negative scale turns the order of the codes.
       const step = slope < 0 === scale > 0 ? 1 : -1;
       let code = codes[at];
-      let delta = 0;
       let gain = 0;
       for (let next = code + step; next >= 0 && next < values.length; next += step) {
-        const moved = Math.fround(Math.fround(scale * values[next]) + min) - decoded[at];
+        const reached = Math.fround(Math.fround(scale * values[next]) + min);
+        const moved = reached - value;
         const change = moved * (moved * curvature + 2 * slope);
         if (!(change < gain)) break;
         gain = change;
-        delta = moved;
+        decoded[at] = reached;
         code = next;
       }
-      if (delta === 0) continue;
+      if (gain === 0) continue;
       codes[at] = code;
-      decoded[at] += delta;
       changed++;
-      for (let j = r * cols, h = k * cols, end = j + cols; j < end; j++, h++) gradient[j] += delta * hessian[h];
+      const delta = Math.fround(decoded[at] - value);
+      for (let j = r * cols, h = k * cols, end = j + cols; j < end; j++, h++) gradient[j] += Math.fround(delta * hessian[h]);
     }
   }
   return changed;
 }
 
-function groupSums(
-  { cols, group, codes, values, mins }: LeveledRows,
-  hessian: Float32Array,
-  from: number,
-  to: number,
-): GroupSums {
-  const groups = cols / group;
-  const scaled = new Float64Array((to - from) * groups * groups);
-  const plain = new Float64Array(mins ? scaled.length : 0);
-  for (let r = 0; r < to - from; r++) {
-    const x = Float64Array.from(codes.subarray((from + r) * cols, (from + r + 1) * cols), (code) => values[code]);
-    for (let i = 0; i < cols; i++) {
-      const g = Math.floor(i / group);
-      for (let h = 0, j = 0, at = i * cols; h < (mins ? groups : g + 1); h++) {
-        let sum = 0;
-        for (const end = j + group; j < end; j++, at++) sum += hessian[at] * x[j];
-        const to = (r * groups + g) * groups + h;
-        scaled[to] += x[i] * sum;
-        if (mins) plain[to] += sum;
-      }
-    }
+function refit({ rows, gradient }: DescentState, hessian: Float32Array, storage: LevelStorage): void {
+  for (let row = 0; row < rows.rows; row++) {
+    const levels = gatherRows(storage.sets, rows.rows, row, row + 1);
+    refitRow(levelSystem(rows, gradient, hessian, row), levels, storage);
+    scatterRows(levels, storage.sets, rows.rows, row, row + 1);
   }
-  return { scaled, ...(mins ? { plain } : {}) };
 }
 
-export const slowMath: RefineMath = { product, sweep, groupSums };
+export const slowMath: RefineMath = { product, descend, refit };

@@ -2,14 +2,13 @@
  * Integer tiles that lose less for the inputs the layer gets: scales refitted to codes and codes descending, in turn. The grid, its
  * groups and its zero points stay.
  */
-import { floatTypes } from '../../numeric/float.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { gridTable } from '../dequantize.ts';
 import { descend } from './descent.ts';
 import type { LeveledRows } from './leveled-rows.ts';
 import type { RefineMath } from './refine-math.ts';
-import { levelSystems } from './refit.ts';
-import { refitRow, type StoredLevels } from './stored-levels.ts';
+import { refineRows } from './refine-rows.ts';
+import type { LevelRange } from './stored-levels.ts';
 
 /** Sweeps over the columns in one round. */
 const SWEEPS = 2;
@@ -28,35 +27,20 @@ export function refineTile(
 ): void {
   const rows = rowsOf(tile);
   if (!rows || rounds === 0) return;
-  const stored = tile.scale!.stored;
-  const refits = isCentred(tile) && typeof stored === 'string' && stored in floatTypes;
-  const round = floatTypes[refits ? (stored as keyof typeof floatTypes) : 'f32'].round;
-  const fed = refits ? math.product(target, hessian, rows.cols) : undefined;
-  for (let i = 0; i < rounds; i++) {
-    if (fed) refitScales(fed, rows, hessian, math, round);
-    if (descend(target, rows, hessian, { sweeps: SWEEPS, math }) === 0 && !fed) break;
+  const unit = unitOf(tile);
+  if (!unit) {
+    descend(target, rows, hessian, { sweeps: SWEEPS * rounds, math });
+    return;
   }
+  const sets = [{ units: rows.scales, values: rows.scales }];
+  const range = { unit, lowest: 1, highest: 1, highestMinimum: 0, keepsSigns: true };
+  refineRows(target, rows, { ...range, sets }, hessian, { rounds, sweeps: SWEEPS, math });
 }
 
-function refitScales(
-  fed: Float32Array,
-  rows: LeveledRows,
-  hessian: Float32Array,
-  math: RefineMath,
-  round: (x: number) => number,
-): void {
-  const groups = rows.cols / rows.group;
-  const stored = (units: Float32Array): StoredLevels => ({ units, values: units.slice(), lowest: 1, highest: 1, round });
-  let row = 0;
-  for (const system of levelSystems(fed, rows, hessian, math)) {
-    const scales = rows.scales.subarray(row * groups, (row + 1) * groups);
-    const [best] = refitRow(system, [stored(scales.slice())], (wished) => [stored(Float32Array.from(wished, round))]);
-    // A scale keeps its sign: readers of integer grids expect it.
-    best!.units.forEach((unit, g) => {
-      if (unit * scales[g]! > 0 && Number.isFinite(unit)) scales[g] = unit;
-    });
-    row++;
-  }
+/** What scales are rounded to; undefined where they are not refitted. */
+function unitOf(tile: QuantizedTile): LevelRange['unit'] | undefined {
+  const { stored } = tile.scale!;
+  return isCentred(tile) && (stored === 'f32' || stored === 'f16' || stored === 'bf16') ? stored : undefined;
 }
 
 /** Whether every zero point is the middle of the grid, so that x = s times a value that no level changes. */

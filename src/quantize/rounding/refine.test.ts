@@ -4,12 +4,16 @@ import { describe, expect, it } from 'vitest';
 import { loadKernels } from '../../kernels/index.ts';
 import { roundF16 } from '../../numeric/f16.ts';
 import { correlatedHessian, roundedRows } from './correlated.fixture.ts';
-import { descend } from './descent.ts';
+import { descendLevels } from './descend-levels.ref.ts';
+import { descend, descentState } from './descent.ts';
+import { fitUnits } from './fit-units.ref.ts';
+import { type LevelSystem, levelSystem, lossChange, slopeAt } from './level-system.ref.ts';
 import { decodeRow, type LeveledRows, rowLosses } from './leveled-rows.ts';
 import { slowMath } from './refine-math.ref.ts';
 import { refineMath } from './refine-math.ts';
-import { levelSystems, relaxLevels, systemLoss, systemSlope } from './refit.ts';
-import { descendLevels, refitRow, type StoredLevels } from './stored-levels.ts';
+import { refitRow, relaxLevels } from './refit.ref.ts';
+import { groupTotals, levelSystems } from './refit.ts';
+import { gatherRows, type LevelRange, type StoredLevels } from './stored-levels.ts';
 
 /** By definition, in f64. */
 function lossOf(w: Float32Array, q: LeveledRows, hessian: Float32Array, row: number): number {
@@ -100,30 +104,48 @@ describe('descent on codes', () => {
   });
 });
 
+/** The systems of all rows, by the reference. */
+function systemsOf(w: Float32Array, q: LeveledRows, hessian: Float32Array): LevelSystem[] {
+  const { gradient } = descentState(w, q, hessian, slowMath);
+  return Array.from({ length: q.rows }, (_, row) => levelSystem(q, gradient, hessian, row));
+}
+
+const unbounded: LevelRange = {
+  unit: 'f16',
+  lowest: 0,
+  highest: 63,
+  highestMinimum: Number.POSITIVE_INFINITY,
+  keepsSigns: false,
+};
+
 describe('refitted levels', () => {
   it.each([false, true])('the system is the loss as a function of the levels (minima: %s)', (mins) => {
     const hessian = correlatedHessian(64, 10);
     const { w, q } = roundedRows(3, 64, 16, 11, mins);
-    let row = 0;
-    for (const system of levelSystems(slowMath.product(w, hessian, q.cols), q, hessian)) {
-      const levelsOf = (x: LeveledRows) =>
-        [x.scales, ...(x.mins ? [x.mins] : [])].flatMap((all) => [...all.subarray(row * 4, row * 4 + 4)]);
+    for (const [row, system] of systemsOf(w, q, hessian).entries()) {
       const other = { ...q, scales: q.scales.map((s) => 1.1 * s), ...(q.mins ? { mins: q.mins.map((m) => 0.9 * m) } : {}) };
-      const change = systemLoss(system, Float64Array.from(levelsOf(other))) - systemLoss(system, Float64Array.from(levelsOf(q)));
+      const levelsOf = (x: LeveledRows) =>
+        [x.scales, ...(x.mins ? [x.mins] : [])].flatMap((a) => [...a.subarray(row * 4, row * 4 + 4)]);
+      const [there, here] = [levelsOf(other), levelsOf(q)];
+      const change = lossChange(
+        system,
+        there.map((level, i) => level - here[i]),
+      );
       expect(change / (lossOf(w, other, hessian, row) - lossOf(w, q, hessian, row))).toBeCloseTo(1, 4);
-      row++;
     }
-    expect(row).toBe(3);
   });
 
   it.each([false, true])('relaxing ends where the gradient is zero (minima: %s)', (mins) => {
     const hessian = correlatedHessian(64, 12);
     const { w, q } = roundedRows(2, 64, 16, 13, mins);
-    for (const system of levelSystems(slowMath.product(w, hessian, q.cols), q, hessian)) {
+    q.scales.forEach((s, i) => {
+      q.scales[i] = 3 * s;
+    });
+    for (const system of systemsOf(w, q, hessian)) {
       const levels = new Float64Array(system.size);
       relaxLevels(system, levels, undefined, 10_000);
-      const scale = Math.max(...system.rhs.map(Math.abs));
-      for (const slope of systemSlope(system, levels)) expect(Math.abs(slope) / scale).toBeLessThan(0.01);
+      const largest = Math.max(...system.slope.map(Math.abs));
+      for (const slope of slopeAt(system, levels)) expect(Math.abs(slope) / largest).toBeLessThan(0.01);
     }
   });
 
@@ -132,51 +154,66 @@ describe('refitted levels', () => {
     for (let i = 0; i < 64; i++) for (let j = 0; j < 16; j++) hessian[i * 64 + j] = hessian[j * 64 + i] = 0;
     const { w, q } = roundedRows(4, 64, 16, 15, true);
     for (let i = 0; i < w.length; i++) w[i] += 0.2; // wants minima above 0
-    for (const system of levelSystems(slowMath.product(w, hessian, q.cols), q, hessian)) {
-      const levels = Float64Array.from({ length: 8 }, (_, i) => (i < 4 ? 0.01 : -0.1));
-      const before = systemLoss(system, levels);
+    for (const [row, system] of systemsOf(w, q, hessian).entries()) {
+      const start = Float64Array.from({ length: 8 }, (_, i) => (i < 4 ? q.scales : q.mins!)[row * 4 + (i % 4)]);
+      const levels = start.slice();
       relaxLevels(system, levels, 0);
       expect(Math.max(...levels.subarray(4))).toBeLessThanOrEqual(0);
-      expect(systemLoss(system, levels)).toBeLessThan(before);
-      expect([levels[0], levels[4]]).toEqual([0.01, -0.1]);
+      expect(
+        lossChange(
+          system,
+          levels.map((level, i) => level - start[i]),
+        ),
+      ).toBeLessThan(0);
+      expect([levels[0], levels[4]]).toEqual([start[0], start[4]]);
     }
   });
 });
 
-describe('stored levels', () => {
-  const sixBits = (wished: Float64Array): StoredLevels => {
-    const unit = roundF16(Math.max(...wished.map(Math.abs)) / 63);
-    const codes = Int16Array.from(wished, (x) => Math.max(0, Math.min(63, Math.round(x / unit))));
-    return { units: Float32Array.of(unit), codes, values: Float32Array.from(codes, (c) => c * unit), lowest: 0, highest: 63 };
+/** Levels as a container would hold them, and rows under them. */
+function storedRows(w: Float32Array, q: LeveledRows, shared: number): { rows: LeveledRows; sets: StoredLevels[] } {
+  const store = (wished: Float32Array): StoredLevels => {
+    if (shared === 1) return { units: wished.map(roundF16), values: wished.map(roundF16) };
+    const n = wished.length;
+    const levels = { units: new Float32Array(n / shared), codes: new Int16Array(n), values: new Float32Array(n) };
+    fitUnits(
+      wished,
+      wished.map(() => 1),
+      { ...unbounded, shared },
+      levels,
+    );
+    return levels;
   };
-  const halves = (wished: Float64Array): StoredLevels => {
-    const units = Float32Array.from(wished, roundF16);
-    return { units, values: units.slice(), lowest: 1, highest: 1 };
-  };
+  const sets = [q.scales, ...(q.mins ? [q.mins] : [])].map(store);
+  const rows = { ...q, codes: q.codes.slice(), scales: sets[0].values, ...(q.mins && { mins: sets[1].values }) };
+  descend(w, rows, correlatedHessian(q.cols, 16), { sweeps: 1 });
+  return { rows, sets };
+}
 
-  it.each([
-    ['codes under one unit', sixBits],
-    ['halves', halves],
-  ])('%s: descent and refit never add to the loss and stay storable', (_, store) => {
+describe.each([1, 4, 8])('stored levels, %d under a unit', (shared) => {
+  it.each([false, true])('descent and refit never add to the loss and stay storable (minima: %s)', (mins) => {
     const hessian = correlatedHessian(128, 16);
-    const { w, q } = roundedRows(4, 128, 16, 17);
-    let row = 0;
-    for (const system of levelSystems(slowMath.product(w, hessian, q.cols), q, hessian)) {
-      const start = store(Float64Array.from(q.scales.subarray(row * 8, row * 8 + 8)));
-      const loss = (set: StoredLevels) => systemLoss(system, Float64Array.from(set.values));
-      const before = loss(start);
-      const gained = descendLevels(system, [start]);
+    const { w, q } = roundedRows(4, 128, 16, 17, mins);
+    const { rows, sets } = storedRows(w, q, shared);
+    for (const [row, system] of systemsOf(w, rows, hessian).entries()) {
+      const start = gatherRows(sets, 4, row, row + 1);
+      const change = (to: StoredLevels) =>
+        lossChange(
+          system,
+          Float64Array.from(to.values, (v, i) => v - start.values[i]),
+        );
+      const descended = gatherRows(sets, 4, row, row + 1);
+      const gained = descendLevels(system, system.slope.slice(), descended, unbounded, 4);
       expect(gained).toBeGreaterThanOrEqual(0);
-      expect((before - loss(start)) / gained).toBeCloseTo(1, 4);
-      const descended = loss(start);
-      const [best] = refitRow(system, [start], (wished) => [store(wished)]);
-      expect(loss(best)).toBeLessThanOrEqual(descended);
+      expect(Math.abs(change(descended) + gained)).toBeLessThanOrEqual(1e-6 * gained);
+      const best = gatherRows(sets, 4, row, row + 1);
+      refitRow(system, best, unbounded);
+      expect(change(best)).toBeLessThanOrEqual(0);
       best.values.forEach((v, i) => {
-        const unit = best.units[best.codes ? 0 : i];
+        const unit = best.units[Math.floor(i / shared)];
         expect(v).toBe(Math.fround(unit * (best.codes?.[i] ?? 1)));
         expect(roundF16(unit)).toBe(unit);
       });
-      row++;
     }
   });
 });
@@ -191,25 +228,65 @@ describe('the kernels', async () => {
     [70, 48, 16, true],
     [1, 40, 8, false],
     [2, 30, 10, true],
-  ])('%d rows of %d in groups of %d (minima: %s): codes as the reference, sums up to f32', (rows, cols, group, mins) => {
+  ])('%d rows of %d in groups of %d (minima: %s): codes as the reference', (rows, cols, group, mins) => {
     const hessian = correlatedHessian(cols, 18);
     const { w, q } = roundedRows(rows, cols, group, 19, mins);
     const mark = kernels.mark();
-    const slowSums = slowMath.groupSums(q, hessian, 0, rows);
-    const fastSums = fast.groupSums(q, hessian, 0, rows);
-    for (const kind of ['scaled', 'plain'] as const) {
-      const [got, want] = [Array.from(fastSums[kind] ?? []), Array.from(slowSums[kind] ?? [])];
-      const largest = want.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-      const groups = cols / group;
-      for (const [i, v] of want.entries()) {
-        // Only one half of scales meeting scales is defined. f32 sums of group² products stand against f64 ones.
-        if (kind === 'scaled' && i % groups > Math.floor(i / groups) % groups) continue;
-        expect(Math.abs(got[i] - v)).toBeLessThan(1e-5 * largest);
-      }
-    }
     const copy = { ...q, codes: q.codes.slice() };
-    expect(descend(w, copy, hessian, { math: fast })).toBe(descend(w, q, hessian));
+    const [state, slow] = [descentState(w, copy, hessian, fast), descentState(w, q, hessian, slowMath)];
+    expect(fast.descend(state, hessian, 3)).toBe(slowMath.descend(slow, hessian, 3));
     expect(copy.codes).toEqual(q.codes);
+    expect(state.gradient).toEqual(slow.gradient);
+    expect(state.decoded).toEqual(slow.decoded);
+    expect(kernels.mark()).toBe(mark);
+  });
+
+  const shapes: [number, number, number, number, boolean, Partial<LevelRange>][] = [
+    [4, 128, 16, 8, false, {}],
+    [9, 256, 16, 8, true, { highestMinimum: 0, highest: 15 }],
+    [66, 64, 16, 4, true, {}],
+    [3, 96, 32, 1, false, {}],
+    [3, 96, 32, 1, true, {}],
+    [2, 60, 12, 1, false, { unit: 'bf16', keepsSigns: true }],
+    [2, 64, 64, 1, false, { unit: 'f32', keepsSigns: true }],
+  ];
+  it.each(shapes)('%d rows of %d in groups of %d, %d under a unit (minima: %s) %o: levels as the reference', (...shape) => {
+    const [rows, cols, group, shared, mins, options] = shape;
+    const range = { ...unbounded, ...options };
+    const hessian = correlatedHessian(cols, 16);
+    const { w, q } = roundedRows(rows, cols, group, 20, mins);
+    const { rows: held, sets } = storedRows(w, q, shared);
+    const state = descentState(w, held, hessian, slowMath);
+    const before = losses(w, held, hessian);
+    const mark = kernels.mark();
+    const systems = levelSystems(kernels, state, hessian, mins ? groupTotals(hessian, cols, group) : undefined, 0, rows);
+    const { size, matrix, slope } = systems;
+    for (const [row, system] of systemsOf(w, held, hessian).entries()) {
+      const fastSystem: LevelSystem = {
+        ...system,
+        matrix: kernels.f32(matrix + 4 * row * size * size, size * size).slice(),
+        slope: kernels.f64(slope + 8 * row * size, size).slice(),
+      };
+      // f32 sums of group² products stand against f64 ones; slopes are summed in the same order.
+      const largest = Math.max(...system.matrix.map(Math.abs));
+      fastSystem.matrix.forEach((v, i) => {
+        expect(Math.abs(v - system.matrix[i])).toBeLessThan(1e-5 * largest);
+        expect(v).toBe(fastSystem.matrix[(i % size) * size + Math.floor(i / size)]);
+      });
+      expect(fastSystem.slope).toEqual(system.slope);
+      const expected = gatherRows(sets, rows, row, row + 1);
+      refitRow(fastSystem, expected, range);
+      const found = sets.map((set) => ({
+        units: set.units.slice(),
+        values: set.values.slice(),
+        ...(set.codes && { codes: set.codes.slice() }),
+      }));
+      fast.refit(state, hessian, { ...range, sets: found });
+      expect(gatherRows(found, rows, row, row + 1)).toEqual(expected);
+    }
+    kernels.reset(mark);
+    fast.refit(state, hessian, { ...range, sets });
+    for (const [row, loss] of losses(w, held, hessian).entries()) expect(loss).toBeLessThanOrEqual(before[row] * (1 + 1e-6));
     expect(kernels.mark()).toBe(mark);
   });
 });

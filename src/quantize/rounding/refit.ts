@@ -1,165 +1,127 @@
 /**
- * Levels fitted to given codes: all scales (and minima) of a row together, so that its loss is least. Without the Hessian's
- * coupling between groups this is the least squares of each group; with it, groups make up for each other's errors.
+ * Levels fitted to given codes, all of a row together, in the kernels; refit.ref.ts says what they do. The systems of some rows lie
+ * in the arena at a time, and the Hessian passes through it a group of its rows at a time.
  */
-import { checkRows, type LeveledRows } from './leveled-rows.ts';
-import { slowMath } from './refine-math.ref.ts';
-import type { RefineMath } from './refine-math.ts';
+import type { Kernels } from '../../kernels/index.ts';
+import type { DescentState } from './refine-math.ts';
+import { refitSweeps } from './refit.ref.ts';
+import { gatherRows, type LevelStorage, scatterRows } from './stored-levels.ts';
 
-/** The loss of a row as a function of its levels t = [scales, minima]: t' matrix t - 2 rhs' t + a constant. */
-export interface LevelSystem {
+/** Bytes of systems that are held at a time, and the rows of the fewest: the lanes of a kernel. */
+const heldBytes = 2 ** 24;
+const lanes = 8;
+/** The most rows at a time: the Hessian is copied once for as many. */
+const mostRows = 64;
+
+/** How the kernels name types. */
+const roundings = { f32: 0, f16: 1, bf16: 2 };
+
+/** Systems of rows in the arena. */
+interface HeldSystems {
   groups: number;
-  /** Levels of the row: as many as groups, or twice as many with minima. */
   size: number;
-  /** [size, size], symmetric */
-  matrix: Float64Array;
-  /** [size] */
-  rhs: Float64Array;
+  /** Address of f32[rows][size, size]. */
+  matrix: number;
+  /** Address of f64[rows][size], at the levels there are. */
+  slope: number;
 }
 
-/** Sums of groups that are held at a time. */
-const heldSums = 2 ** 22;
+/** @see RefineMath.refit; group: a multiple of 4. Leaves what it reserved in the arena. */
+export function refitLevels(kernels: Kernels, state: DescentState, hessian: Float32Array, storage: LevelStorage): void {
+  const { rows, cols, group, mins } = state.rows;
+  const size = (cols / group) * (mins ? 2 : 1);
+  const step = Math.max(lanes, Math.min(mostRows, Math.floor(heldBytes / (4 * size * size * lanes)) * lanes));
+  const totals = mins && groupTotals(hessian, cols, group);
+  for (let from = 0; from < rows; from += step) {
+    const to = Math.min(rows, from + step);
+    const mark = kernels.mark();
+    refitHeld(kernels, levelSystems(kernels, state, hessian, totals, from, to), storage, { rows, from, to });
+    kernels.reset(mark);
+  }
+}
 
-/**
- * The systems of rows, one after another in the same memory: cols² operations a row.
- * @param fed H w, [rows, cols]: it stays the same while codes and levels change
- * @param hessian [cols, cols]
- */
-export function* levelSystems(
-  fed: Float32Array,
-  quantized: LeveledRows,
+/** Sums of H over the rows of a group. */
+export interface GroupTotals {
+  /** [groups, cols] */
+  columns: Float32Array;
+  /** [groups, groups]: over pairs of groups, minima meeting minima, the same for all rows */
+  groups: Float32Array;
+}
+
+export function groupTotals(hessian: Float32Array, cols: number, group: number): GroupTotals {
+  const groups = cols / group;
+  const totals = { columns: new Float32Array(groups * cols), groups: new Float32Array(groups * groups) };
+  const sums = new Float64Array(cols);
+  for (let g = 0, at = 0; g < groups; g++) {
+    sums.fill(0);
+    for (let i = 0; i < group; i++) for (let j = 0; j < cols; j++, at++) sums[j]! += hessian[at]!;
+    totals.columns.set(sums, g * cols);
+    for (let h = 0, j = 0; h < groups; h++) {
+      let sum = 0;
+      for (const end = j + group; j < end; j++) sum += sums[j]!;
+      totals.groups[g * groups + h] = sum;
+    }
+  }
+  return totals;
+}
+
+/** The systems of rows [from, to), in the arena. */
+export function levelSystems(
+  kernels: Kernels,
+  { rows: quantized, gradient }: DescentState,
   hessian: Float32Array,
-  math: RefineMath = slowMath,
-): Generator<LevelSystem> {
-  checkRows(fed, hessian, quantized);
-  const { rows, cols, group, mins } = quantized;
+  totals: GroupTotals | undefined,
+  from: number,
+  to: number,
+): HeldSystems {
+  const { cols, group, codes, values } = quantized;
   const groups = cols / group;
-  const size = mins ? 2 * groups : groups;
-  const minima = mins ? minimaSums(hessian, cols, group) : undefined;
-  const system: LevelSystem = { groups, size, matrix: new Float64Array(size * size), rhs: new Float64Array(size) };
-  const chunk = Math.max(4, Math.min(64, Math.floor(heldSums / groups ** 2)));
-  for (let from = 0; from < rows; from += chunk) {
-    const to = Math.min(rows, from + chunk);
-    const sums = math.groupSums(quantized, hessian, from, to);
-    for (let r = 0; r < to - from; r++) {
-      const part = (all: Float32Array | Float64Array, g: number) => {
-        const at = (r * groups + g) * groups;
-        return all.subarray(at, at + groups);
-      };
-      for (let g = 0; g < groups; g++) {
-        system.matrix.set(part(sums.scaled, g), g * size);
-        if (!sums.plain || !minima) continue;
-        const row = (groups + g) * size;
-        system.matrix.set(part(sums.plain, g), row);
-        system.matrix.set(minima.subarray(g * groups, (g + 1) * groups), row + groups);
-      }
-      mirror(system);
-      fillRhs(system, fed, quantized, from + r);
-      yield system;
-    }
+  const size = totals ? 2 * groups : groups;
+  const rows = to - from;
+  const matrix = kernels.alloc(4 * rows * size * size);
+  const slope = kernels.alloc(8 * rows * size);
+  const mark = kernels.mark();
+  const [codesAt, valuesAt] = [kernels.put(codes.subarray(from * cols, to * cols)), kernels.put(values)];
+  const gradientAt = kernels.put(gradient.subarray(from * cols, to * cols));
+  const x = kernels.alloc(4 * Math.ceil(rows / lanes) * lanes * cols);
+  const panel = kernels.alloc(4 * group * cols);
+  kernels.call('spread_codes', codesAt, valuesAt, rows, cols, x);
+  kernels.call('level_slopes', gradientAt, codesAt, valuesAt, rows, cols, group, slope, size);
+  for (let g = 0; g < groups; g++) {
+    kernels.f32(panel, group * cols).set(hessian.subarray(g * group * cols, (g + 1) * group * cols));
+    kernels.call('scale_sums', panel, x, rows, cols, group, g, matrix, size);
+    if (!totals) continue;
+    kernels.f32(panel, cols).set(totals.columns.subarray(g * cols, (g + 1) * cols));
+    kernels.call('minimum_sums', panel, x, rows, cols, group, g, matrix, size);
+    const cells = kernels.f32(matrix, rows * size * size);
+    const met = totals.groups.subarray(g * groups, (g + 1) * groups);
+    for (let r = 0; r < rows; r++) cells.set(met, (r * size + groups + g) * size + groups);
   }
+  kernels.call('mirror_lower', matrix, rows, size);
+  kernels.reset(mark);
+  return { groups, size, matrix, slope };
 }
 
-/** The upper half from the lower. */
-function mirror({ size, matrix }: LevelSystem): void {
-  for (let a = 0; a < size; a++) for (let b = 0; b < a; b++) matrix[b * size + a] = matrix[a * size + b];
-}
-
-function fillRhs(
-  { groups, rhs }: LevelSystem,
-  fed: Float32Array,
-  { cols, group, codes, values, mins }: LeveledRows,
-  row: number,
+/** Refits the levels of rows [from, to), whose systems these are, in place. */
+export function refitHeld(
+  kernels: Kernels,
+  { groups, size, matrix, slope }: HeldSystems,
+  storage: LevelStorage,
+  { rows, from, to }: { rows: number; from: number; to: number },
 ): void {
-  rhs.fill(0);
-  for (let c = 0, at = row * cols; c < cols; c++, at++) {
-    const g = Math.floor(c / group);
-    rhs[g] += values[codes[at]] * fed[at];
-    if (mins) rhs[groups + g] += fed[at];
-  }
-}
-
-/** Sums of H over pairs of groups, [groups, groups]: minima meeting minima, the same for all rows. */
-function minimaSums(hessian: Float32Array, cols: number, group: number): Float64Array {
-  const groups = cols / group;
-  const sums = new Float64Array(groups * groups);
-  for (let i = 0, at = 0; i < cols; i++) {
-    const row = Math.floor(i / group) * groups;
-    for (let j = 0; j < cols; j++, at++) sums[row + Math.floor(j / group)] += hessian[at];
-  }
-  return sums;
-}
-
-/** Sweeps end when one gains less than this share of what all before gained: rounding to storable levels costs more. */
-const enough = 1e-4;
-/**
- * Scale and minimum mean the same (all codes of the group are equal) where the determinant of their two equations is below this
- * share of the diagonal's product; sums in f32 know it to about 1e-6.
- */
-const singular = 1e-5;
-
-/**
- * Moves levels downhill: sweeps over the groups, scale and minimum of one group together. It starts from the levels there are and
- * never climbs, so that no ridge is needed where the system is singular: groups without inputs or codes keep theirs.
- * @param levels [size], changed in place
- * @param highest upper bound of the minima (0 where a container subtracts them)
- */
-export function relaxLevels(system: LevelSystem, levels: Float64Array, highest = Number.POSITIVE_INFINITY, sweeps = 20): void {
-  const { groups, size, matrix } = system;
-  const slope = systemSlope(system, levels);
-  const move = (i: number, delta: number) => {
-    if (delta === 0) return;
-    levels[i] += delta;
-    for (let j = 0, at = i * size; j < size; j++, at++) slope[j] += delta * matrix[at];
-  };
-  let total = 0;
-  for (let sweep = 0; sweep < sweeps; sweep++) {
-    let gain = 0;
-    for (let g = 0; g < groups; g++) {
-      const ss = matrix[g * size + g];
-      const a = slope[g];
-      if (size === groups) {
-        const ds = ss > 0 ? -a / ss : 0;
-        gain += ss * ds * ds;
-        move(g, ds);
-        continue;
-      }
-      const m = groups + g;
-      const sm = matrix[g * size + m];
-      const mm = matrix[m * size + m];
-      const b = slope[m];
-      const determinant = ss * mm - sm * sm;
-      const regular = determinant > singular * ss * mm;
-      let dm = regular ? (sm * a - ss * b) / determinant : 0;
-      let ds = regular ? (sm * b - mm * a) / determinant : 0;
-      if (!regular || levels[m] + dm > highest) {
-        // At the bound the scale is fitted alone.
-        dm = regular ? highest - levels[m] : Math.min(0, highest - levels[m]);
-        ds = ss > 0 ? -(a + dm * sm) / ss : 0;
-      }
-      gain -= 2 * (a * ds + b * dm) + ss * ds * ds + 2 * sm * ds * dm + mm * dm * dm;
-      move(g, ds);
-      move(m, dm);
-    }
-    total += gain;
-    if (!(gain > enough * total)) break;
-  }
-}
-
-/** matrix t - rhs: half the gradient. */
-export function systemSlope({ size, matrix, rhs }: LevelSystem, levels: Float64Array): Float64Array {
-  const slope = new Float64Array(size);
-  for (let i = 0, at = 0; i < size; i++) {
-    let sum = -rhs[i];
-    for (let j = 0; j < size; j++, at++) sum += matrix[at] * levels[j];
-    slope[i] = sum;
-  }
-  return slope;
-}
-
-/** The loss without its constant: t' (slope - rhs). */
-export function systemLoss(system: LevelSystem, levels: Float64Array, slope = systemSlope(system, levels)): number {
-  let sum = 0;
-  for (let i = 0; i < system.size; i++) sum += levels[i] * (slope[i] - system.rhs[i]);
-  return sum;
+  const { sets, unit, lowest, highest, highestMinimum, keepsSigns } = storage;
+  const levels = gatherRows(sets, rows, from, to);
+  const { units, codes, values } = levels;
+  const valuesAt = kernels.put(values);
+  const [unitsAt, codesAt] = codes ? [kernels.put(units), kernels.put(codes)] : [valuesAt, 0];
+  const scratch = kernels.alloc(36 * (size + 4));
+  kernels.call(
+    'refit_levels',
+    ...[matrix, slope, to - from, groups, size, values.length / units.length, unitsAt, codesAt, valuesAt],
+    ...[lowest, highest, highestMinimum, roundings[unit], Number(keepsSigns), refitSweeps.fit, refitSweeps.stored, scratch],
+  );
+  values.set(kernels.f32(valuesAt, values.length));
+  units.set(kernels.f32(unitsAt, units.length));
+  codes?.set(kernels.i16(codesAt, codes.length));
+  scatterRows(levels, sets, rows, from, to);
 }
