@@ -103,9 +103,9 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     ({ scheme }) => scheme.kind === 'integer' || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
   );
   const calibration = plannedCalibration(model, parsed, schemes, options);
-  const json = JSON.parse(
-    JSON.stringify({ ...parsed, ...(calibration && { calibration: statedOf(calibration) }) }),
-  ) as JsonObject;
+  // What a run does not use says nothing about its output.
+  const { calibration: _, ...used } = parsed;
+  const json = JSON.parse(JSON.stringify({ ...used, ...(calibration && { calibration: statedOf(calibration) }) })) as JsonObject;
   const placed = await container.layout({
     model,
     schemes,

@@ -1,9 +1,9 @@
 /** H + damp = R R', tile by tile from the last column to the first, over the threads of a pool or in the caller's own. */
 import type { Kernels } from '../../kernels/kernels.ts';
+import { byUrgency } from './by-urgency.ts';
 import type { Factor } from './factor.ts';
 import { TILE, TILE_SIZE } from './factor.ts';
 import { type FactorResult, type FactorTask, factorTask } from './factor-task.ts';
-import { byUrgency } from './by-urgency.ts';
 import { type OrderedHessian, orderHessian, UpperTiles } from './upper-tiles.ts';
 
 export interface FactorOptions {
