@@ -34,30 +34,25 @@ export async function statisticsOf(file: string | undefined, model: Model): Prom
   return file === undefined ? undefined : openStatistics(file, model);
 }
 
-/** Mean squares make an importance matrix; statistics may hold only other kinds. */
 export async function importanceOf(statistics: StatisticsReader, model: Model): Promise<ReadonlyMap<string, Float32Array>> {
-  const others = statistics.linears().some((linear) => statistics.has(linear, 'hessian'));
-  const squares = statistics.linears().some((linear) => statistics.has(linear, 'meansquare'));
-  return others && !squares ? new Map() : importanceFrom(statistics, model);
+  return importanceFrom(statistics, model);
 }
 
 /** The windows of text that a plan collects activations on; undefined where it needs none. */
 export async function windowsOf(
-  { model, calibration }: Plan,
-  { text: file, samples }: { text?: string; samples?: number },
+  { model, recipe, calibration }: Plan,
+  { text: file }: { text?: string },
 ): Promise<CalibrationWindows | undefined> {
   if (!calibration) return undefined;
   const { text } = calibrationTextFrom(file);
   return calibrationWindows(model.spec!, await model.tokenizer(), text, {
     context: calibration.context,
     // A number that nobody asked for is cut to what the text holds.
-    ...((samples !== undefined || calibration.samples !== DEFAULT_SAMPLES) && { samples: calibration.samples }),
+    ...(recipe.calibration?.samples !== undefined && { samples: recipe.calibration.samples }),
     ...(calibration.seed !== undefined && { seed: calibration.seed }),
     ...(calibration.chatTemplate && { chatTemplate: await chatTemplateOf(model) }),
   });
 }
-
-const DEFAULT_SAMPLES = 128;
 
 /** The folder an output lies in, and its name there. */
 export function placeOf(output: string): { store: Store; name: string } {

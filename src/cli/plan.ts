@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { Command } from 'commander';
+import { RecipeError } from '../errors.ts';
 import type { Model } from '../format/index.ts';
 import { type Plan, plan, recipeFromOptions, weightType } from '../recipe/index.ts';
 import { defaultContext, importanceOf, openModel, statisticsOf } from './models.ts';
@@ -37,7 +38,7 @@ export async function planFor(name: string, model: Model, flags: PlanFlags): Pro
   const subject = model.checkpoint.kind === 'safetensors' ? 'bag' : 'model';
   const recipe = recipeFromOptions(quantizeOptions(flags), subject, output, weightType(model));
   const statistics = await statisticsOf(flags.stats, model);
-  return plan(model, recipe, {
+  const planned = await plan(model, recipe, {
     ...(output !== '' && { output }),
     ...(statistics && { statistics, importance: await importanceOf(statistics, model) }),
     calibrationContext: defaultContext(name, model),
@@ -45,6 +46,22 @@ export async function planFor(name: string, model: Model, flags: PlanFlags): Pro
     requantize: flags.requantize ?? false,
     ...(flags.maxShardSize !== undefined && { maxShardSize: flags.maxShardSize }),
     ...(flags.context !== undefined && { context: flags.context }),
+  });
+  if (!planned.calibration) refuseCalibrationFlags(flags);
+  return planned;
+}
+
+/** An option that changes nothing is a mistake of whoever gives it. */
+function refuseCalibrationFlags(flags: PlanFlags): void {
+  const names = { calibration: '--calibration', text: '--text', samples: '--samples', seed: '--seed', chatTemplate: '--chat-template' };
+  const given = Object.entries(names).find(([key]) => flags[key as keyof typeof names] !== undefined);
+  if (!given) return;
+  throw new RecipeError({
+    what: flags.stats
+      ? 'the statistics come from a file, so that no text is read'
+      : 'nothing here looks at activations, so that no text is read',
+    where: given[1],
+    next: flags.stats ? 'leave the option or --stats out' : 'add --method gptq, or make statistics with fewbits calibrate',
   });
 }
 

@@ -142,6 +142,7 @@ function reportText(report: Report, evaluation?: Comparison): string {
     report.verified
       ? `verified: ${report.tensors.length} tensors read back, finite and where they belong`
       : 'not verified (--verify none)',
+    ...solveText(report),
     ...(measured
       ? [
           `perplexity ${measured.perplexity.toFixed(4)} (source ${evaluation!.reference.perplexity.toFixed(4)}), KL ${small(measured.kl.mean)}, same top token ${(100 * measured.sameTop).toFixed(2)} %`,
@@ -159,4 +160,14 @@ function reportText(report: Report, evaluation?: Comparison): string {
         ]
       : []),
   ].join('\n');
+}
+
+/** How the Hessians were solved, where it is not as asked for. */
+function solveText({ solves = [], warnings }: Report): string[] {
+  const raised = solves.filter(({ retries, fallback }) => retries > 0 && fallback === undefined);
+  const names = (all: typeof solves) => all.map(({ linears }) => linears[0]).join(', ');
+  return [
+    ...(raised.length ? [`the damp was raised for ${raised.length} inputs (${names(raised)}): their Hessians were not positive definite`] : []),
+    ...warnings.filter((warning) => /rounded to nearest|rank-deficient/.test(warning)).map((warning) => `warning: ${warning}`),
+  ];
 }

@@ -29,6 +29,9 @@ export interface StatisticsReader {
   readonly name: string;
   linears(): readonly string[];
   has(linear: string, kind: StatisticKind): boolean;
+  /** undefined where it holds none. */
+  shape(linear: string, kind: StatisticKind): readonly number[] | undefined;
+  /** NaN where a file does not tell. */
   tokens(linear: string): number;
   /** The linear whose statistics stand for this one: linears with one input share them. */
   shared(linear: string): string;

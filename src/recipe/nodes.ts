@@ -43,16 +43,19 @@ export function planNodes({ model, tensors, order, statistics }: NodesRequest): 
   const nodes: PlanNode[] = [];
   const write = (tensor: number, after: string[]) =>
     nodes.push({ id: `write ${tensors[tensor]!.source}`, kind: 'write', tensor, after });
-  for (const [index, { source, scheme, from }] of tensors.entries()) {
-    if (needsOf(scheme).length > 0) continue;
-    const surveyed = scheme.kind === 'integer' && scheme.granularity === 'tensor' && from.rows > 0;
-    if (surveyed) nodes.push({ id: `survey ${source}`, kind: 'survey', tensor: index, after: [] });
-    write(index, surveyed ? [`survey ${source}`] : []);
-  }
+  /** A scale for the whole tensor is made of the limits of all its tiles. Returns what the write waits for. */
+  const survey = (tensor: number, after: string[]): string[] => {
+    const { source, scheme, from } = tensors[tensor]!;
+    if (scheme.kind !== 'integer' || scheme.granularity !== 'tensor' || from.rows === 0) return after;
+    nodes.push({ id: `survey ${source}`, kind: 'survey', tensor, after });
+    return [`survey ${source}`];
+  };
+  for (const [index, { scheme }] of tensors.entries())
+    if (needsOf(scheme).length === 0) write(index, survey(index, []));
   const solve = (group: Group, after: string[], layer?: number) => {
     const id = `solve ${group.linears.join(' ')}`;
     nodes.push({ id, kind: 'solve', group, after, ...(layer !== undefined && { layer }) });
-    for (const tensor of group.tensors) write(tensor, [id]);
+    for (const tensor of group.tensors) write(tensor, survey(tensor, [id]));
   };
   if (statistics) {
     for (const group of storedGroups(tensors, statistics)) solve(group, []);

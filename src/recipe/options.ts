@@ -101,7 +101,7 @@ function setRounding(
   container: ContainerName,
 ): void {
   if (preset) {
-    delete recipe.rounding;
+    changeRoundings(recipe, () => undefined);
     if (preset.rounding) recipe.rounding = preset.rounding;
   }
   const given = Object.entries({ damp, 'act-order': actOrder, refine }).find(([, value]) => value !== undefined);

@@ -13,7 +13,7 @@ import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts'
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
 import { peakMemory } from './memory.ts';
-import { needsOf } from './needs.ts';
+import { hasInput, needsOf } from './needs.ts';
 import { type PlanNode, planNodes } from './nodes.ts';
 import { checkDecoder, parameters, type Resolved, resolveSchemes } from './resolve.ts';
 import { type Calibration, defaultCalibration, parseRecipe, type Recipe, type RecipeInput } from './schema.ts';
@@ -37,10 +37,14 @@ export interface PlanOptions {
   requantize?: boolean;
 }
 
+/** Windows where nobody says how many; a shorter text gives as many as it has. */
+const DEFAULT_SAMPLES = 128;
+
 /** How activations are collected. */
 export interface PlannedCalibration extends Calibration {
+  samples: number;
   context: number;
-  /** Tokens in all, when the text is long enough. */
+  /** Tokens in all; fewer when the text is shorter. */
   tokens: number;
   /** Layers that activations pass through. */
   layers: number;
@@ -94,6 +98,9 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const { schemes, warnings } = resolveSchemes(model, parsed, container, importance.size > 0 || parsed.rounding !== undefined);
   // A model is a folder where the container can be one: only there its configuration and tokenizer have a place.
   const extension = container.output === 'file' || !model.spec ? (container.extensions[0] ?? '') : '';
+  if (parsed.rounding && !schemes.some(({ scheme }) => scheme.kind !== 'keep' && scheme.rounding)) {
+    warnings.push('nothing is rounded by GPTQ here: no quantized matrix takes it');
+  }
   if (importance.size > 0 && !schemes.some(({ scheme }) => scheme.kind === 'storage' && storageKind(scheme.type) === 'block')) {
     warnings.push('the importance matrix changes nothing here: only the ggml block types use one');
   }
@@ -177,10 +184,27 @@ function plannedCalibration(
       next: 'give a statistics file with --stats, or use --method rtn',
     });
   }
-  const stated = recipe.calibration ?? defaultCalibration;
+  const stated = { ...defaultCalibration, ...recipe.calibration };
+  const samples = stated.samples ?? DEFAULT_SAMPLES;
   const context = stated.context ?? calibrationContext ?? Math.min(2048, spec.context);
+  if (context > spec.context && spec.rope.scaling.kind !== 'dynamic') {
+    throw new RecipeError({
+      what: 'the context of the calibration is longer than the model allows',
+      where: '--context',
+      value: context,
+      limit: spec.context,
+    });
+  }
+  const blind = needing.find(({ tensor }) => !hasInput(model, tensor));
+  if (blind) {
+    throw new RecipeError({
+      what: `${needsOf(blind.scheme).join(' and ')} of its input cannot be collected: it is not multiplied with activations`,
+      where: blind.tensor.name,
+      next: 'choose a range and a rounding that look at the weights alone for it',
+    });
+  }
   const layers = needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
-  return { ...stated, context, tokens: stated.samples * context, layers };
+  return { ...stated, samples, context, tokens: samples * context, layers };
 }
 
 /** What of it is the recipe's. */
@@ -191,7 +215,17 @@ function statedOf({ tokens: _, layers: __, ...stated }: PlannedCalibration): Cal
 function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightTensor, kinds: readonly StatisticKind[]): void {
   const linear = linearOf(name);
   for (const kind of kinds) {
-    if (statistics.has(linear, kind)) continue;
+    const shape = statistics.shape(linear, kind);
+    if (shape?.at(-1) === stored.cols) continue;
+    if (shape) {
+      throw new RecipeError({
+        what: `the ${kind} has another width than the tensor`,
+        where: `${statistics.name}: ${linear}`,
+        value: `[${shape}]`,
+        limit: stored.cols,
+        next: 'make the statistics from this model',
+      });
+    }
     throw new RecipeError({
       what: `the statistics hold no ${kind} of this linear's input`,
       where: `${statistics.name}: ${linear}`,

@@ -9,7 +9,8 @@ import type { StatisticsReader } from '../quantize/statistics.ts';
  * @throws RecipeError when the statistics hold no mean squares or none of this model, NumericError for values that cannot be weights.
  */
 export async function importanceFrom(reader: StatisticsReader, model: Model): Promise<Map<string, Float32Array>> {
-  if (!reader.linears().some((linear) => reader.has(linear, 'meansquare')))
+  const kinds = ['meansquare', 'hessian'] as const;
+  if (!reader.linears().some((linear) => kinds.some((kind) => reader.has(linear, kind))))
     throw new RecipeError({
       what: 'the statistics hold no meansquare, which is what an importance matrix is',
       where: reader.name,
@@ -18,8 +19,10 @@ export async function importanceFrom(reader: StatisticsReader, model: Model): Pr
   const found = new Map<string, Float32Array>();
   for (const { name } of model.tensors) {
     const linear = linearOf(name);
-    if (!reader.has(linear, 'meansquare')) continue;
-    const row = await reader.read(linear, 'meansquare');
+    const kind = kinds.find((one) => reader.has(linear, one));
+    if (!kind) continue;
+    const values = await reader.read(linear, kind);
+    const row = kind === 'hessian' ? diagonal(values) : values;
     // All weights zero pass every check of a file and give a tensor of zeros.
     if (row.every((weight) => weight === 0))
       throw new NumericError({
@@ -36,4 +39,10 @@ export async function importanceFrom(reader: StatisticsReader, model: Model): Pr
       next: 'make them from this model',
     });
   return found;
+}
+
+/** The mean square of each input, from its Hessian [in, in]. */
+export function diagonal(hessian: Float32Array): Float32Array {
+  const width = Math.sqrt(hessian.length);
+  return Float32Array.from({ length: width }, (_, i) => hessian[i * (width + 1)]!);
 }

@@ -52,7 +52,7 @@ export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report 
     bytes: plan.bytes,
     bitsPerWeight: plan.bitsPerWeight,
     parameters: plan.parameters,
-    warnings: [...plan.warnings, ...fallbacks(facts.solves ?? [])],
+    warnings: [...plan.warnings, ...solveWarnings(facts.solves ?? [])],
     runtimes: plan.runtimes,
     recipe: plan.recipe,
     tensors: plan.tensors.map(({ name, source, scheme, bytes }, i) => ({
@@ -65,9 +65,12 @@ export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report 
   };
 }
 
-/** What had to be rounded to nearest although feedback was asked for. */
-function fallbacks(solves: readonly SolveRecord[]): string[] {
-  return solves.flatMap(({ linears, fallback }) =>
-    fallback === undefined ? [] : linears.map((linear) => `${linear}.weight: rounded to nearest: ${fallback}`),
-  );
+/** What had to be rounded to nearest although feedback was asked for, and what too little text speaks for. */
+function solveWarnings(solves: readonly SolveRecord[]): string[] {
+  return solves.flatMap(({ linears, fallback, tokens, width }) => [
+    ...(fallback === undefined ? [] : linears.map((linear) => `${linear}.weight: rounded to nearest: ${fallback}`)),
+    ...(tokens !== undefined && tokens < width
+      ? [`${linears[0]}: ${tokens} tokens are fewer than its ${width} inputs, so that its Hessian is rank-deficient; use more samples`]
+      : []),
+  ]);
 }

@@ -6,10 +6,11 @@
  *   OUT.unfinished/journal.jsonl     what is done
  *   OUT.unfinished/files/...         the output being written
  *   OUT.unfinished/publishing        the output is getting its name
+ *   OUT.unfinished/activations, original   hidden states that do not fit into memory
  */
 
 import { peakMemory } from '#run/spawn';
-import { LimitError } from '../errors.ts';
+import { FileError, LimitError, ModelError } from '../errors.ts';
 import { contentSample, sha256 } from '../format/fingerprint.ts';
 import type { ByteSink, Store } from '../io/types.ts';
 import type { PlanNode } from '../recipe/nodes.ts';
@@ -60,16 +61,24 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
   if (!begun) await refuseExisting(place, options.force ?? false);
   const unlock = await takeLock(store, `${folder}/lock`);
   let stays = begun;
+  let solvedSome = false;
   try {
     await takeBack(place);
     await refuseExisting(place, options.force ?? false);
     await checkSpace(place);
     const journal = await openJournal(store, folder, place.key, options.restart ?? false);
     stays = false;
+    const add = journal.add.bind(journal);
+    journal.add = async (entry) => {
+      solvedSome ||= 'linears' in entry;
+      await add(entry);
+    };
     return await execute(place, journal, options);
   } catch (error) {
-    // What the same command can continue stays: an interrupted run, or one that the machine had no memory for. Nothing else does.
-    stays ||= options.signal?.aborted === true || error instanceof LimitError;
+    // What the same command can continue stays: an interrupted run, one that the machine had no memory for, and hours of solving
+    // that a full disk or the runtime ended. Nothing else does.
+    const machine = error instanceof FileError || error instanceof ModelError;
+    stays ||= options.signal?.aborted === true || error instanceof LimitError || (machine && solvedSome);
     throw error;
   } finally {
     await unlock();
@@ -100,10 +109,14 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
     for (const file of layout.files) sinks.push(await createFile(store, `${files}/${file.name}`, file));
     for (const step of steps(plan.nodes)) {
       signal?.throwIfAborted();
-      if (step.kind === 'survey') writer.surveys.set(step.tensor, await surveyTensor(layout.tensors[step.tensor]!, workers));
+      if (step.kind === 'survey') {
+        const { tensor } = step;
+        writer.surveys.set(tensor, await surveyTensor(layout.tensors[tensor]!, workers, writer.inputs.get(tensor)));
+      }
       else if (step.kind === 'writes') await writer.write(step.tensors, signal);
       else await calibrated.perform(step);
     }
+    writer.checkComplete();
     for (const sink of sinks) await sink.flush();
     if (verify !== 'none') await checkOutput(plan, store, files);
     const report = buildReport(plan, {

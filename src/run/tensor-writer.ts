@@ -1,4 +1,5 @@
 /** Writes tensors tile by tile over the workers; what an earlier run finished is looked at and taken over. */
+import { VerificationError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import { writeField } from '../format/field-ranges.ts';
 import type { PlacedTensor } from '../format/types.ts';
@@ -62,6 +63,19 @@ export class TensorWriter {
     );
     await inOrder(jobs, this.#parts.workers.size * 2, signal);
     for (const index of tensors) this.inputs.delete(index);
+  }
+
+  /** @throws VerificationError when a tile of the output was never written: a plan that forgets a tensor shows here. */
+  checkComplete(): void {
+    const { tensors } = this.#parts.plan.layout;
+    const missing = this.#tiles([...tensors.keys()]).find(([index, [from]]) => !this.#finished.has(`${index}:${from}`));
+    if (!missing) return;
+    throw new VerificationError({
+      what: 'rows of the output were never written',
+      where: tensors[missing[0]]!.source,
+      value: `from row ${missing[1][0]}`,
+      next: 'this is a bug: please report it with the recipe',
+    });
   }
 
   #tiles(tensors: readonly number[]): [number, Rows][] {

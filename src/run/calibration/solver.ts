@@ -4,6 +4,7 @@ import type { Factor } from '../../quantize/rounding/factor.ts';
 import { type FactorFailure, factorize } from '../../quantize/rounding/factorize.ts';
 import type { GptqRounding } from '../../quantize/scheme.ts';
 import type { Group } from '../../recipe/nodes.ts';
+import { diagonal } from '../importance.ts';
 import type { Journal } from '../journal.ts';
 import type { Progress } from '../progress.ts';
 import type { TensorWriter } from '../tensor-writer.ts';
@@ -14,6 +15,8 @@ import type { CapturedInput } from './types.ts';
 /** How the Hessian of one input was solved. */
 export interface SolveRecord {
   linears: readonly string[];
+  /** Of the input. */
+  width: number;
   /** Tokens that the statistics saw, where they tell. */
   tokens?: number;
   /** The share of the mean diagonal that was added in the end. */
@@ -82,6 +85,7 @@ export class Solver {
     const dead = 'dead' in solved ? solved.dead.reduce((sum, one) => sum + one, 0) : 0;
     this.#records.set(keyOf(group), {
       linears,
+      width: group.width,
       ...(tokens >= 0 && { tokens }),
       damp: outcome.damp,
       retries: outcome.retries,
@@ -116,10 +120,4 @@ function copied(hessian: Float32Array): Float32Array {
   const copy = shared(hessian.length);
   copy.set(hessian);
   return copy;
-}
-
-/** The mean square of each input. */
-function diagonal(hessian: Float32Array): Float32Array {
-  const n = Math.sqrt(hessian.length);
-  return Float32Array.from({ length: n }, (_, i) => hessian[i * (n + 1)]!);
 }
