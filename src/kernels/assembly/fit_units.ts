@@ -5,8 +5,6 @@ import { storableHalf } from './half';
 const GRIDS: i32 = 96;
 
 const inverses: usize = memory.data(2 * (96 + 2) * 8, 16); // f64[196]
-/** The most levels under one unit. */
-const SHARED: i32 = 64;
 const wish: usize = memory.data(64 * 8, 16); // f64[64]
 const weight: usize = memory.data(64 * 8, 16); // f64[64]
 
@@ -23,7 +21,7 @@ export function fit_unit(
   wished: usize, weights: usize, shared: i32, lowest: i32, highest: i32, unit: usize, codes: usize, values: usize,
 ): void {
   let positive = false;
-  for (let g = 0; g < min<i32>(shared, SHARED); g++) {
+  for (let g = 0; g < shared; g++) {
     const w = load<f32>(weights + (<usize>g << 2));
     store<f64>(wish + (<usize>g << 3), <f64>load<f32>(wished + (<usize>g << 2)));
     store<f64>(weight + (<usize>g << 3), <f64>w);

@@ -1,6 +1,7 @@
 // Levels that a container can store, moved downhill. See quantize/rounding/stored-levels.ref.ts: its operations in its order.
 import { roundedTo } from './half';
 
+/** Of the levels under one unit, 64 at most. */
 const deltas: usize = memory.data(64 * 8, 16); // f64[64]
 
 /** y: f64[n] += factors[0] * x[0] + factors[1] * x[1] + ..., one after another; x: f32[count, n] */

@@ -8,7 +8,7 @@ import { refitSweeps } from './refit.ref.ts';
 import { gatherRows, type LevelStorage, scatterRows } from './stored-levels.ts';
 
 /** Bytes of systems that are held at a time, and the rows of the fewest: the lanes of a kernel. */
-const heldBytes = 2 ** 24;
+const heldBytes = 2 ** 26;
 const lanes = 8;
 /** The most rows at a time: the Hessian is copied once for as many. */
 const mostRows = 64;
@@ -88,7 +88,7 @@ export function levelSystems(
   kernels.call('spread_codes', codesAt, valuesAt, rows, cols, x);
   kernels.call('level_slopes', gradientAt, codesAt, valuesAt, rows, cols, group, slope, size);
   for (let g = 0; g < groups; g++) {
-    kernels.f32(panel, group * cols).set(hessian.subarray(g * group * cols, (g + 1) * group * cols));
+    loadLower(kernels.f32(panel, group * cols), hessian, cols, group, g);
     kernels.call('scale_sums', panel, x, rows, cols, group, g, matrix, size);
     if (!totals) continue;
     kernels.f32(panel, cols).set(totals.columns.subarray(g * cols, (g + 1) * cols));
@@ -100,6 +100,12 @@ export function levelSystems(
   kernels.call('mirror_lower', matrix, rows, size);
   kernels.reset(mark);
   return { groups, size, matrix, slope };
+}
+
+/** The rows of group g up to the diagonal: of scales meeting scales one half is enough. */
+function loadLower(panel: Float32Array, hessian: Float32Array, cols: number, group: number, g: number): void {
+  const width = (g + 1) * group;
+  for (let i = 0, at = g * group * cols; i < group; i++, at += cols) panel.set(hessian.subarray(at, at + width), i * cols);
 }
 
 /** Refits the levels of rows [from, to), whose systems these are, in place. */
