@@ -19,7 +19,7 @@ import {
   unfinishedFolder,
 } from '../run/index.ts';
 import { calibrationTextFrom, defaultContext, openModel, placeOf } from './models.ts';
-import { integer, withCommon } from './options.ts';
+import { integer, layerRange, withCommon } from './options.ts';
 import { type Common, interruptSignal, ProgressLine, printResult, secondsText, table } from './terminal.ts';
 
 interface CalibrateFlags extends Common {
@@ -50,7 +50,10 @@ export function calibrateCommand(): Command {
     .option('--context <n>', "tokens in a window (256 for the default model, else 2048 or the model's limit)", integer(1))
     .option('--seed <n>', 'windows begin at random places (default: one after another)', integer(0))
     .option('--chat-template', "the text is JSON lines or paragraphs, rendered by the model's chat template")
-    .option('--layers <from-to>', 'these layers only, without the head', layerRange)
+    .option('--layers <from-to>', 'these layers only, without the head', (text: string) => {
+      const [from, to] = layerRange(text);
+      return { from, to };
+    })
     .option('--kinds <list>', `of ${statisticKinds.join(', ')} (default: all that the file holds but samples)`, kindList)
     .option('--force', 'replace an output that exists')
     .action((name: string, flags: CalibrateFlags) => calibrate(name, flags));
@@ -160,13 +163,6 @@ function wantedKinds({ output, kinds }: CalibrateFlags, usual: readonly Statisti
   const refused = kinds?.find((kind) => !possible.includes(kind));
   if (refused) throw new RecipeError({ what: `${output} cannot hold ${refused}`, where: '--kinds', limit: possible.join(', ') });
   return statisticKinds.filter((kind) => (kinds ?? usual).includes(kind) && possible.includes(kind));
-}
-
-function layerRange(text: string): LayerRange {
-  const match = /^(\d{1,6})(?:-(\d{1,6}))?$/.exec(text);
-  if (!match) throw new InvalidArgumentError('must be a layer or FROM-TO, such as 0-3.');
-  const from = Number(match[1]);
-  return { from, to: match[2] === undefined ? from : Number(match[2]) };
 }
 
 function kindList(text: string): StatisticKind[] {

@@ -58,7 +58,8 @@ export function layerRange(text: string): [from: number, to: number] {
   const match = /^(\d+)(?:-(\d+))?$/.exec(text.trim());
   const from = Number(match?.[1]);
   const to = Number(match?.[2] ?? match?.[1]);
-  if (!match || to < from) throw new InvalidArgumentError('must be a range of layers such as 0-3.');
+  if (!match) throw new InvalidArgumentError('must be a layer or FROM-TO, such as 0-3.');
+  if (to < from) throw new InvalidArgumentError('must not end before it begins.');
   return [from, to];
 }
 

@@ -53,7 +53,13 @@ export async function planFor(name: string, model: Model, flags: PlanFlags): Pro
 
 /** An option that changes nothing is a mistake of whoever gives it. */
 function refuseCalibrationFlags(flags: PlanFlags): void {
-  const names = { calibration: '--calibration', text: '--text', samples: '--samples', seed: '--seed', chatTemplate: '--chat-template' };
+  const names = {
+    calibration: '--calibration',
+    text: '--text',
+    samples: '--samples',
+    seed: '--seed',
+    chatTemplate: '--chat-template',
+  };
   const given = Object.entries(names).find(([key]) => flags[key as keyof typeof names] !== undefined);
   if (!given) return;
   throw new RecipeError({

@@ -167,7 +167,9 @@ function solveText({ solves = [], warnings }: Report): string[] {
   const raised = solves.filter(({ retries, fallback }) => retries > 0 && fallback === undefined);
   const names = (all: typeof solves) => all.map(({ linears }) => linears[0]).join(', ');
   return [
-    ...(raised.length ? [`the damp was raised for ${raised.length} inputs (${names(raised)}): their Hessians were not positive definite`] : []),
+    ...(raised.length
+      ? [`the damp was raised for ${raised.length} inputs (${names(raised)}): their Hessians were not positive definite`]
+      : []),
     ...warnings.filter((warning) => /rounded to nearest|rank-deficient/.test(warning)).map((warning) => `warning: ${warning}`),
   ];
 }

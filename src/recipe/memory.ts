@@ -51,7 +51,8 @@ const RUNTIME_MEMORY = 150e6;
 function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibration: MemoryRequest['calibration']): number {
   const twice = calibration?.correct && calibration.order !== 'parallel' ? 2 : 1;
   const solve = Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? solveBytes(node.group) : 0)));
-  if (!calibration || !spec) return solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)));
+  if (!calibration || !spec)
+    return solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)));
   const { samples, context } = calibration;
   const captured = nodes.map((node) => {
     if (node.kind !== 'capture') return 0;

@@ -89,6 +89,7 @@ describe('nodes of a plan', () => {
       name: 'stats.safetensors',
       linears: () => [],
       has,
+      shape: (linear) => (has(linear) ? [linear.endsWith('down_proj') ? 512 : 256] : undefined),
       tokens: () => 100,
       shared: (linear) => linear.replace(/[kv]_proj$/, 'q_proj'),
       read: async () => new Float32Array(),

@@ -50,8 +50,7 @@ export function planNodes({ model, tensors, order, statistics }: NodesRequest): 
     nodes.push({ id: `survey ${source}`, kind: 'survey', tensor, after });
     return [`survey ${source}`];
   };
-  for (const [index, { scheme }] of tensors.entries())
-    if (needsOf(scheme).length === 0) write(index, survey(index, []));
+  for (const [index, { scheme }] of tensors.entries()) if (needsOf(scheme).length === 0) write(index, survey(index, []));
   const solve = (group: Group, after: string[], layer?: number) => {
     const id = `solve ${group.linears.join(' ')}`;
     nodes.push({ id, kind: 'solve', group, after, ...(layer !== undefined && { layer }) });

@@ -5,7 +5,7 @@ import { RecipeError } from '../errors.ts';
 import { type FileType, fileTypeNamed, fileTypes, isFileType } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, WeightType } from '../format/types.ts';
-import { type ClippingRange, clippingRanges, type IntegerScheme, type RangeName } from '../quantize/scheme.ts';
+import { type ClippingRange, clippingRanges, type IntegerScheme, type RangeName, type Rounding } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
 import { type Preset, presetNamed } from './presets.ts';
 import { type Calibration, defaultCalibration, parseRecipe, type Recipe } from './schema.ts';
@@ -105,22 +105,39 @@ function setRounding(
     if (preset.rounding) recipe.rounding = preset.rounding;
   }
   const given = Object.entries({ damp, 'act-order': actOrder, refine }).find(([, value]) => value !== undefined);
-  if (recipe.rounding) {
+  let found = false;
+  changeRoundings(recipe, (rounding) => {
+    found = true;
     // Where no g_idx is stored, groups stay runs of columns and only the order of work follows the activations.
     const order = { order: 'activation', groups: containers[container].groupIndex ? 'dynamic' : 'static' } as const;
-    recipe.rounding = {
-      ...recipe.rounding,
+    return {
+      ...rounding,
       ...(damp !== undefined && { damp }),
       ...(refine !== undefined && { refine }),
       ...(actOrder && order),
     };
-  } else if (given) {
+  });
+  if (!found && given) {
     throw new RecipeError({
       what: 'this belongs to GPTQ, and nothing here is rounded by it',
       where: `--${given[0]}`,
       next: 'add --method gptq',
     });
   }
+}
+
+/** Wherever the recipe speaks of rounding: for all matrices, in its scheme, in the schemes of rules. */
+function changeRoundings(recipe: Recipe, change: (rounding: Rounding) => Rounding | undefined): void {
+  const changed = <T extends object>(holder: T): T => {
+    const { rounding, ...rest } = holder as T & { rounding?: Rounding };
+    const now = rounding && change(rounding);
+    return (now ? { ...rest, rounding: now } : rest) as T;
+  };
+  const { rounding } = changed({ ...(recipe.rounding && { rounding: recipe.rounding }) }) as { rounding?: Recipe['rounding'] };
+  if (rounding) recipe.rounding = rounding;
+  else delete recipe.rounding;
+  if (recipe.scheme) recipe.scheme = changed(recipe.scheme);
+  recipe.rules = recipe.rules.map((rule) => ({ ...rule, scheme: changed(rule.scheme) }));
 }
 
 const calibrationOrders: readonly Calibration['order'][] = ['parallel', 'block', 'sequential'];

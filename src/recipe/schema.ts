@@ -47,12 +47,7 @@ const calibration = z
       .describe(
         'Weights aim at the outputs of the unquantized model: they make up for what quantized layers before them changed.',
       ),
-    samples: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .optional()
-      .describe('Windows of text; default 128, or as many as the text has.'),
+    samples: z.int().min(1).max(1_000_000).optional().describe('Windows of text; default 128, or as many as the text has.'),
     context: z.int().min(2).optional().describe("Tokens in a window; default 2048 or the model's limit."),
     seed: z.int().min(0).optional().describe('Windows at random places; default: the first ones.'),
     chatTemplate: z.boolean().default(false).describe('The text is JSONL of messages, rendered by the chat template.'),

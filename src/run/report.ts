@@ -70,7 +70,9 @@ function solveWarnings(solves: readonly SolveRecord[]): string[] {
   return solves.flatMap(({ linears, fallback, tokens, width }) => [
     ...(fallback === undefined ? [] : linears.map((linear) => `${linear}.weight: rounded to nearest: ${fallback}`)),
     ...(tokens !== undefined && tokens < width
-      ? [`${linears[0]}: ${tokens} tokens are fewer than its ${width} inputs, so that its Hessian is rank-deficient; use more samples`]
+      ? [
+          `${linears[0]}: ${tokens} tokens are fewer than its ${width} inputs, so that its Hessian is rank-deficient; use more samples`,
+        ]
       : []),
   ]);
 }

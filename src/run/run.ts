@@ -112,8 +112,7 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       if (step.kind === 'survey') {
         const { tensor } = step;
         writer.surveys.set(tensor, await surveyTensor(layout.tensors[tensor]!, workers, writer.inputs.get(tensor)));
-      }
-      else if (step.kind === 'writes') await writer.write(step.tensors, signal);
+      } else if (step.kind === 'writes') await writer.write(step.tensors, signal);
       else await calibrated.perform(step);
     }
     writer.checkComplete();

@@ -3,7 +3,7 @@ import { type GraphTensor, gramRows } from '../../graph/index.ts';
 import type { InputGroup } from '../../model/index.ts';
 import type { Drift } from '../../quantize/rounding/drift.ts';
 import { shared } from './shared.ts';
-import type { SumSessions } from './sums.ts';
+import { index, type SumSessions } from './sums.ts';
 
 export class DriftSums {
   readonly #sessions: SumSessions;
@@ -50,8 +50,4 @@ export class DriftSums {
       part.set(cross!.data as Float32Array);
     }
   }
-}
-
-function index(value: number): GraphTensor {
-  return { type: 'i64', dims: [1], data: BigInt64Array.of(BigInt(value)) };
 }

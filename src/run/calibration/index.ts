@@ -3,5 +3,5 @@ export { type CollectOptions, calibratedInputs, collectStatistics, type LayerRan
 export type { Coverage, InputCoverage } from './coverage.ts';
 export { sampleCount } from './sums.ts';
 export type { CapturedInput, LayerWalk } from './types.ts';
-export { type CalibrationWalk, openWalk, type WalkOptions, type WalkProgress } from './walk.ts';
+export { openWalk, type WalkOptions, type WalkProgress } from './walk.ts';
 export { type CalibrationOptions, type CalibrationWindows, calibrationWindows } from './windows.ts';

@@ -6,6 +6,7 @@ import { RecipeError } from '../../errors.ts';
 import { type Model, open } from '../../format/index.ts';
 import type { WeightReader } from '../../graph/index.ts';
 import { linearOf } from '../../model/index.ts';
+import { needsOf } from '../../recipe/needs.ts';
 import type { Group, PlanNode } from '../../recipe/nodes.ts';
 import type { Journal } from '../journal.ts';
 import type { Progress } from '../progress.ts';
@@ -14,8 +15,8 @@ import type { TensorWriter } from '../tensor-writer.ts';
 import { weightReader } from '../weights.ts';
 import type { TileWorkers } from '../workers.ts';
 import { type SolveRecord, Solver } from './solver.ts';
-import type { CapturedInput } from './types.ts';
-import { type CalibrationWalk, openWalk } from './walk.ts';
+import type { CapturedInput, LayerWalk } from './types.ts';
+import { openWalk } from './walk.ts';
 import type { CalibrationWindows } from './windows.ts';
 
 export interface CalibrationFacts {
@@ -42,9 +43,9 @@ export class CalibratedSteps {
   readonly #captured = new Map<Group, CapturedInput>();
   /** Propagations that nothing has asked for yet. */
   readonly #owed: Extract<PlanNode, { kind: 'propagate' }>[] = [];
-  #walk: CalibrationWalk | undefined;
+  #walk: LayerWalk | undefined;
   /** The same samples through the unquantized model. */
-  #original: CalibrationWalk | undefined;
+  #original: LayerWalk | undefined;
   #source: WeightReader | undefined;
   #output: { model: Model; weights: WeightReader } | undefined;
 
@@ -109,7 +110,7 @@ export class CalibratedSteps {
   }
 
   /** The walk, in front of the layer whose turn it is. */
-  async #walkOn(): Promise<CalibrationWalk> {
+  async #walkOn(): Promise<LayerWalk> {
     const { place, calibration, signal, progress } = this.#parts;
     const { plan, store, folder } = place;
     if (!calibration) {
@@ -120,16 +121,16 @@ export class CalibratedSteps {
     }
     this.#source ??= weightReader(plan.model);
     const source = this.#source;
-    const openAt = (name: string) =>
-      openWalk(plan.model.spec!, source, calibration.ids, {
+    const openAt = (name: string, embedding: WeightReader) =>
+      openWalk(plan.model.spec!, embedding, calibration.ids, {
         samples: calibration.samples,
         context: calibration.context,
         spill: { store, folder: `${folder}/${name}` },
         ...(signal && { signal }),
       });
-    this.#walk ??= await openAt('activations');
+    this.#walk ??= await openAt('activations', (await this.#embedding()) ?? source);
     const walk = this.#walk;
-    if (this.#corrects) this.#original ??= await openAt('original');
+    if (this.#corrects) this.#original ??= await openAt('original', source);
     for (const node of this.#owed.splice(0)) {
       signal?.throwIfAborted();
       progress.say(`through layer ${node.layer}`);
@@ -137,6 +138,14 @@ export class CalibratedSteps {
       if (walk.layer === node.layer) await walk.advance(node.weights === 'output' ? (await this.#written()).weights : source);
     }
     return walk;
+  }
+
+  /** The embedding as it was written; one that is solved for itself, as the head, is written last. */
+  async #embedding(): Promise<WeightReader | undefined> {
+    const { plan } = this.#parts.place;
+    const tensor = plan.layout.tensors.find(({ role }) => role === 'embedding');
+    const written = tensor && tensor.scheme.kind !== 'keep' && needsOf(tensor.scheme).length === 0;
+    return written && plan.calibration?.order !== 'parallel' ? (await this.#written()).weights : undefined;
   }
 
   /** Whether the layer is passed after this capture and captured no more. */

@@ -202,7 +202,8 @@ function symmetricMean(gram: Float32Array, width: number, tokens: number): Float
   return gram;
 }
 
-function index(value: number): GraphTensor {
+/** A bound of a slice. */
+export function index(value: number): GraphTensor {
   return { type: 'i64', dims: [1], data: BigInt64Array.of(BigInt(value)) };
 }
 

@@ -1,5 +1,5 @@
 /** How activations are collected: layer by layer, with the inputs of linears shown by taps of the layer's graph. */
-import type { WeightReader } from '../../graph/types.ts';
+import type { GraphTensor, WeightReader } from '../../graph/types.ts';
 import type { InputGroup } from '../../model/index.ts';
 import type { Drift } from '../../quantize/rounding/drift.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
@@ -25,6 +25,10 @@ export interface LayerWalk {
     kinds: readonly StatisticKind[],
     original?: OriginalWalk,
   ): Promise<CapturedInput[]>;
+  /** Both at once: half the work where the weights do not change between looking and moving on. */
+  captureAndAdvance(weights: WeightReader, groups: readonly InputGroup[], kinds: readonly StatisticKind[]): Promise<Statistics[]>;
+  /** What the linears of the current layer read, some sequences at a time; with `move` the walk has moved on at the end. */
+  look(weights: WeightReader, groups: readonly InputGroup[], options: LookOptions): AsyncGenerator<Look>;
   /** Passes the activations through the current layer with these weights and moves on to the next. */
   advance(weights: WeightReader): Promise<void>;
   close(): Promise<void>;
@@ -36,4 +40,20 @@ export interface OriginalWalk {
   weights: WeightReader;
   /** It moves on while it is looked at: its weights do not change in between. */
   move?: boolean;
+}
+
+export interface LookOptions {
+  move: boolean;
+  /** Also the streams that outputs are added to. */
+  residuals: boolean;
+}
+
+/** Sequences [from, to) in front of one layer. */
+export interface Look {
+  from: number;
+  to: number;
+  /** By group, [tokens, width]. */
+  inputs: GraphTensor[];
+  /** By group: the stream that the linear's output is added to, [tokens, hidden]; where asked for. */
+  residuals: (GraphTensor | undefined)[];
 }

@@ -24,7 +24,7 @@ import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
 import { DriftSums } from './drift.ts';
 import { type HiddenStates, hiddenStates, type Spill } from './states.ts';
 import { InputSums, SumSessions } from './sums.ts';
-import type { CapturedInput, LayerWalk, OriginalWalk } from './types.ts';
+import type { CapturedInput, LayerWalk, Look, LookOptions, OriginalWalk } from './types.ts';
 
 export interface WalkProgress {
   /** The layer worked on; `layers` is the head. */
@@ -46,29 +46,6 @@ export interface WalkOptions {
   onProgress?: (event: WalkProgress) => void;
 }
 
-/** A walk that can also do both at once: half the work where the weights do not change between looking and moving on. */
-export interface CalibrationWalk extends LayerWalk {
-  captureAndAdvance(weights: WeightReader, groups: readonly InputGroup[], kinds: readonly StatisticKind[]): Promise<Statistics[]>;
-  /** What the linears of the current layer read, some sequences at a time; with `move` the walk has moved on at the end. */
-  look(weights: WeightReader, groups: readonly InputGroup[], options: LookOptions): AsyncGenerator<Look>;
-}
-
-interface LookOptions {
-  move: boolean;
-  /** Also the streams that outputs are added to. */
-  residuals: boolean;
-}
-
-/** Sequences [from, to) in front of one layer. */
-export interface Look {
-  from: number;
-  to: number;
-  /** By group, [tokens, width]. */
-  inputs: GraphTensor[];
-  /** By group: the stream that the linear's output is added to, [tokens, hidden]; where asked for. */
-  residuals: (GraphTensor | undefined)[];
-}
-
 /**
  * Starts in front of layer 0.
  * @param weights the embedding is read from it, and the rope factors where the model has some
@@ -80,7 +57,7 @@ export async function openWalk(
   weights: WeightReader,
   ids: Int32Array,
   options: WalkOptions,
-): Promise<CalibrationWalk> {
+): Promise<LayerWalk> {
   const { samples, context } = options;
   checkIds(spec, ids, samples, context);
   const { scaling } = spec.rope;
@@ -105,7 +82,7 @@ interface Program {
   taps: ReadonlyMap<string, string>;
 }
 
-class OnnxLayerWalk implements CalibrationWalk {
+class OnnxLayerWalk implements LayerWalk {
   readonly #spec: ModelSpec;
   readonly #states: HiddenStates;
   readonly #positions: Readonly<Record<string, GraphTensor>>;
@@ -152,7 +129,7 @@ class OnnxLayerWalk implements CalibrationWalk {
     const sums = this.#sumsOf(groups, kinds);
     const drifts = groups.map((group) => new DriftSums(this.#sums, group, this.#spec.hidden));
     const { walk, move = false } = original;
-    const theirs = (walk as CalibrationWalk).look(original.weights, groups, { move, residuals: true });
+    const theirs = walk.look(original.weights, groups, { move, residuals: true });
     for await (const { inputs, residuals } of this.look(weights, groups, { move: false, residuals: true })) {
       const other = (await theirs.next()).value as Look;
       for (const [i, x] of inputs.entries()) {

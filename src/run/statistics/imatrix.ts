@@ -47,6 +47,12 @@ export async function readImatrix(file: Checkpoint): Promise<Imatrix> {
         value: counts.length,
         limit: 1,
       });
+    if (!(counts[0]! >= 0 && counts[0]! < Number.POSITIVE_INFINITY))
+      throw new FormatError({
+        what: 'the count of an importance matrix is negative or not finite',
+        where: `${file.name}: ${name}`,
+        value: `${counts[0]}`,
+      });
     entries.set(name, { sums, count: Math.round(counts[0]!) });
   }
   const chunkSize = Number(file.gguf?.get('imatrix.chunk_size')?.value ?? 0);
