@@ -221,7 +221,9 @@ describe('a bag of tensors and its statistics', () => {
     const nan = matrix(hessian.with(7, Number.NaN), [cols, cols]);
     expect(await refuse(other({ 'a.hessian': good }))).toMatch(/b: .*no hessian/);
     expect(await refuse(other({ 'a.hessian': narrow, 'b.hessian': good }))).toMatch(/a.*(128|width)/);
-    expect(await refuse(other({ 'a.meansquare': matrix(new Float32Array(cols).fill(1), [cols]), 'b.hessian': good }))).toMatch(/a: .*no hessian/);
+    expect(await refuse(other({ 'a.meansquare': matrix(new Float32Array(cols).fill(1), [cols]), 'b.hessian': good }))).toMatch(
+      /a: .*no hessian/,
+    );
     expect(await refuse(other({ 'a.hessian': nan, 'b.hessian': good }))).toMatch(/a.*(NaN|finite)/);
     expect(existsSync(at('refused'))).toBe(false);
     expect(existsSync(at('refused.unfinished'))).toBe(false);
