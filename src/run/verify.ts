@@ -77,12 +77,7 @@ interface Look {
   problem?: string;
 }
 
-async function look(
-  reader: RowReader,
-  tensor: WeightTensor,
-  limit: number | undefined,
-  original?: WeightTensor,
-): Promise<Look> {
+async function look(reader: RowReader, tensor: WeightTensor, limit: number | undefined, original?: WeightTensor): Promise<Look> {
   const { stored, name } = tensor;
   if (original && `${original.shape}` !== `${tensor.shape}`) {
     return { checked: 'decoded', problem: `${name} has shape [${tensor.shape}], the original [${original.shape}]` };
