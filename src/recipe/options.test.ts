@@ -18,6 +18,9 @@ const ofGptq = {
   arithmetic: { compute: 'f32', scale: 'beforeCast' },
 };
 const asymmetric = { symmetric: false, range: 'minmax' };
+const feedback = { kind: 'gptq', damp: 0.01, order: 'activation', groups: 'static', block: 128, refine: 2 };
+const searched = (base: string) => ({ range: 'mse', rangeOptions: { steps: 40, base } });
+const rounded = { version: 1, rounding: { kind: 'gptq', order: 'natural', refine: 0 } };
 const ours = {
   version: 1,
   container: 'fewbits',
@@ -91,6 +94,58 @@ describe('options to recipe', () => {
     ['a method starts anew', { recipe: ours, method: 'rtn' }, 'model', '', { scheme: integer() }],
     ['type over a recipe', { recipe: ours, type: 'q6_k', to: 'gguf' }, 'model', '', { fileType: 'q6_k' }],
     [
+      'GPTQ: its own container, limits searched from that container’s formula',
+      { method: 'gptq' },
+      'model',
+      '',
+      { container: 'gptq', rounding: feedback, scheme: integer({ ...ofGptq, ...searched('absmax-gptq') }) },
+    ],
+    ['GPTQ, asymmetric', { method: 'gptq', symmetric: false }, 'model', '', { scheme: searched('minmax') }],
+    ['GPTQ in fewbits', { method: 'gptq', to: 'fewbits' }, 'model', '', { scheme: searched('absmax-half') }],
+    [
+      'GPTQ in compressed-tensors',
+      { method: 'gptq', to: 'compressed-tensors' },
+      'model',
+      '',
+      { rounding: feedback, scheme: { ...searched('absmax-half'), emptyGroup: 'epsilon' } },
+    ],
+    ['GPTQ with a range', { method: 'gptq', range: 'absmax' }, 'model', '', { scheme: integer(ofGptq) }],
+    ['GPTQ of a file type', { method: 'gptq', type: 'q4_k_m' }, 'model', '', { fileType: 'q4_k_m', rounding: feedback }],
+    ['GPTQ of a tensor type', { method: 'gptq', type: 'q4_0' }, 'bag', '', { scheme: storage('q4_0'), rounding: feedback }],
+    ['GPTQ by extension', { method: 'gptq' }, 'model', 'a.gguf', { fileType: 'q4_k_m', rounding: feedback }],
+    [
+      'damp and order',
+      { method: 'gptq', damp: 0.05, actOrder: true },
+      'model',
+      '',
+      { scheme: searched('absmax-gptq'), rounding: { ...feedback, damp: 0.05, groups: 'dynamic' } },
+    ],
+    [
+      'damp and order over a recipe',
+      { recipe: { ...rounded, scheme: integer() }, damp: 0.1, actOrder: true },
+      'model',
+      '',
+      { scheme: integer(), rounding: { ...feedback, damp: 0.1, groups: 'dynamic', refine: 0 } },
+    ],
+    [
+      'a method takes the place of a recipe’s rounding',
+      { recipe: rounded, method: 'gptq' },
+      'model',
+      '',
+      { scheme: searched('absmax-gptq'), rounding: feedback },
+    ],
+    [
+      'calibration',
+      { method: 'gptq', calibration: 'sequential', samples: 8, context: 64, seed: 3 },
+      'model',
+      '',
+      {
+        scheme: {},
+        calibration: { order: 'sequential', correct: true, samples: 8, context: 64, seed: 3, chatTemplate: false },
+      },
+    ],
+    ['layers', { method: 'gptq', layers: [0, 1] }, 'model', '', { scheme: {}, layers: [0, 1] }],
+    [
       'rules alone stay alone',
       { recipe: { version: 1, rules: [{ role: 'q', scheme: integer() }] } },
       'model',
@@ -123,6 +178,12 @@ describe('options to recipe', () => {
     ['gguf with a range', { range: 'mse', to: 'gguf' }, 'model', /choose their own ranges/],
     ['activations in gguf', { activationBits: 8, to: 'gguf' }, 'model', /GGUF does not say how activations are quantized/],
     ['activations of one bit', { activationBits: 1 }, 'model', /activations have 2 to 8 bits/],
+    ['GPTQ of a type and of bits', { method: 'gptq', type: 'q4_0', bits: 4 }, 'model', /one or the other/],
+    ['rounding to nearest of a type', { method: 'rtn', type: 'q4_0' }, 'model', /one or the other/],
+    ['damp of nothing', { damp: 0.1 }, 'model', /--damp: this belongs to GPTQ.*--method gptq/],
+    ['damp of rounding to nearest', { method: 'rtn', recipe: rounded, damp: 0.1 }, 'model', /--damp: this belongs to GPTQ/],
+    ['an order of nothing', { actOrder: true }, 'model', /--act-order: this belongs to GPTQ/],
+    ['an order of layers that is none', { method: 'gptq', calibration: 'random' }, 'model', /parallel, block, sequential/],
     ['integers in plain safetensors', { bits: 4, to: 'safetensors' }, 'model', /hold no quantized weights/],
   ])('refuses %s', (_, options, subject, message) => {
     expect(() => recipeFromOptions(options, subject)).toThrow(message);

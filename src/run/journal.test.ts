@@ -37,6 +37,22 @@ describe('the journal', () => {
     ]);
   });
 
+  test('remembers solves beside tiles, also behind a line that was cut', async () => {
+    const store = new MemoryStore();
+    const solve = { linears: ['q', 'k'], width: 8, tokens: 64, damp: 0.01, retries: 0, dead: 2 };
+    const fallen = { ...solve, linears: ['o'], retries: 3, damp: 10, fallback: 'not positive definite' };
+    const first = await openJournal(store, folder, 'key', false);
+    expect(first.solves).toEqual([]);
+    await first.add(solve);
+    await first.add([0, 0, null]);
+    await append(store, '{"linears":["v"],"tok');
+    const second = await openJournal(store, folder, 'key', false);
+    expect([second.solves, second.tiles]).toEqual([[solve], [[0, 0, null]]]);
+    await second.add(fallen);
+    expect((await openJournal(store, folder, 'key', false)).solves).toEqual([solve, fallen]);
+    expect((await openJournal(store, folder, 'other', true)).solves).toEqual([]);
+  });
+
   test('a last line that is cut is done again and does not spoil the next', async () => {
     const store = new MemoryStore();
     await (await openJournal(store, folder, 'key', false)).add([0, 0, null]);

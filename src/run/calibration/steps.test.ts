@@ -84,9 +84,11 @@ describe('what the layers before are', async () => {
         report.solves!.map(({ linears }) => linears.map((linear) => linear.split('.').at(-1)!.slice(0, -5)).join(' ')),
       ).toEqual(['q k v', 'o', 'gate up', 'down', 'q k v', 'o', 'gate up', 'down']);
       for (const solve of report.solves!) expect(solve).toMatchObject({ tokens: 192, damp: 0.01, retries: 0, dead: 0 });
-      expect(report.warnings).toEqual([]);
+      // 192 tokens cannot span 256 inputs.
+      for (const warning of report.warnings) expect(warning).toMatch(/192 tokens are fewer than its (256|512) inputs/);
+      expect(report.warnings).toHaveLength(8);
     }
-    expect(sequential.report.calibration).toEqual({ order: 'sequential', samples, context, tokens: 192 });
+    expect(sequential.report.calibration).toEqual({ order: 'sequential', correct: true, samples, context, tokens: 192 });
   });
 
   test('codes are no longer the nearest ones', async () => {
