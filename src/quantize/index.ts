@@ -27,5 +27,6 @@ export { type FactorFailure, type FactorOptions, factorize, factorizeHere } from
 export { type FedRows, type FixedLevels, feedbackRows } from './rounding/feedback-rows.ts';
 export { type GptqScheme, gptqRows } from './rounding/gptq-rows.ts';
 export { feedbackLoss } from './rounding/loss.ts';
+export { refines } from './rounding/refine-tile.ts';
 export * from './scheme.ts';
 export { type MatrixOptions, type QuantizedMatrix, quantizeMatrix } from './whole-matrix.ts';

@@ -189,3 +189,32 @@ describe('options to recipe', () => {
     expect(() => recipeFromOptions(options, subject)).toThrow(message);
   });
 });
+
+describe('refinement', () => {
+  const refineOf = (options: QuantizeOptions) => recipeFromOptions({ method: 'gptq', ...options }, 'model').rounding?.refine;
+  test.each<[string, QuantizeOptions, number]>([
+    ['by itself', {}, 2],
+    ['as asked', { refine: 3 }, 3],
+    ['none for groups in activation order', { actOrder: true }, 0],
+    ['none for those of our container', { actOrder: true, to: 'fewbits' }, 0],
+    ['none asked, none given', { actOrder: true, refine: 0 }, 0],
+    ['rows are in no order', { actOrder: true, group: -1, refine: 3 }, 3],
+    ['groups stay without a g_idx', { actOrder: true, to: 'compressed-tensors', refine: 3 }, 3],
+    ['nor do the types of GGUF', { actOrder: true, type: 'q4_k_m', refine: 3 }, 3],
+  ])('%s', (_, options, rounds) => {
+    expect(refineOf(options)).toBe(rounds);
+  });
+
+  test('of a recipe ends where an option orders its groups', () => {
+    const recipe = { ...ours, rounding: { kind: 'gptq', refine: 4 } };
+    expect(recipeFromOptions({ recipe }, 'model').rounding?.refine).toBe(4);
+    expect(recipeFromOptions({ recipe, actOrder: true }, 'model').rounding?.refine).toBe(0);
+  });
+
+  test('is refused where groups are no runs of columns', () => {
+    for (const to of ['gptq', 'fewbits']) {
+      const options = { to, actOrder: true, refine: 1 };
+      expect(() => refineOf(options)).toThrow(/--refine.*no such runs.*leave out --refine or --act-order/);
+    }
+  });
+});

@@ -5,6 +5,7 @@ import { RecipeError } from '../errors.ts';
 import { type FileType, fileTypeNamed, fileTypes, isFileType } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, WeightType } from '../format/types.ts';
+import { refines } from '../quantize/index.ts';
 import { type ClippingRange, clippingRanges, type IntegerScheme, type RangeName, type Rounding } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
 import { type Preset, presetNamed } from './presets.ts';
@@ -84,6 +85,7 @@ export function recipeFromOptions(
   ) {
     setIntegers(recipe, options, container, subject, weightType);
   }
+  setRefinement(recipe, options);
   return recipe;
 }
 
@@ -138,6 +140,22 @@ function changeRoundings(recipe: Recipe, change: (rounding: Rounding) => Roundin
   else delete recipe.rounding;
   if (recipe.scheme) recipe.scheme = changed(recipe.scheme);
   recipe.rules = recipe.rules.map((rule) => ({ ...rule, scheme: changed(rule.scheme) }));
+}
+
+/** A recipe promises no refinement where none of its integers get one. */
+function setRefinement(recipe: Recipe, { refine = 0 }: QuantizeOptions): void {
+  const { rounding, scheme: base, rules } = recipe;
+  const integers = [base, ...rules.map(({ scheme }) => scheme)].filter((scheme) => scheme?.kind === 'integer');
+  if (!rounding || integers.length === 0 || integers.some((scheme) => refines({ rounding, ...scheme } as IntegerScheme))) return;
+  if (refine > 0) {
+    throw new RecipeError({
+      what: 'refinement works on scales of rows or of runs of their columns, and groups in activation order are no such runs',
+      where: '--refine',
+      value: refine,
+      next: 'leave out --refine or --act-order',
+    });
+  }
+  recipe.rounding = { ...rounding, refine: 0 };
 }
 
 const calibrationOrders: readonly Calibration['order'][] = ['parallel', 'block', 'sequential'];

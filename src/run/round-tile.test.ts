@@ -76,7 +76,7 @@ test.each<[string, Omit<RecipeInput, 'version'>, string]>([
   const [nearest, fed] = [await made(recipe, output), await made({ ...recipe, rounding }, output)];
   expect(loss(fed.a)).toBeLessThan(loss(nearest.a) / 3);
   expect(fed.a.slice(fed.a.length / 2)).toEqual(fed.b);
-  expect(fed.report.solves).toEqual([{ linears: ['a', 'b'], tokens: 600, damp: 0.01, retries: 0, dead: 0 }]);
+  expect(fed.report.solves).toEqual([{ linears: ['a', 'b'], width: cols, tokens: 600, damp: 0.01, retries: 0, dead: 0 }]);
   for (const { sqnr } of fed.report.tensors) expect(sqnr).toBeGreaterThan(5);
 });
 

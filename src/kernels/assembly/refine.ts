@@ -21,6 +21,7 @@ export function descend_columns(
       if (scale == 0 || slope == 0) continue;
       const hessian = panel + <usize>(k - first) * width;
       const curvature = <f64>load<f32>(hessian + at);
+      if (!(curvature > 0)) continue;
       const minimum = mins ? load<f32>(mins + level) : 0;
       const value = load<f32>(decoded + at);
       const step = (slope < 0) == (scale > 0) ? 1 : -1;

@@ -6,7 +6,8 @@ import { checkFinite } from '../check.ts';
 import { runLength, sharedCount, sharingOf } from '../granularity.ts';
 import { GroupScaler, inComputeType } from '../group-scaler.ts';
 import { gridOf, type RowOptions, rangeContext, surveyLimits, type TilePlace, zeroOf } from '../quantize-matrix.ts';
-import { rangeOf } from '../range/registry.ts';
+import { checkInputs } from '../range/inputs.ts';
+import { rangeNeeds, rangeOf } from '../range/registry.ts';
 import type { Limits, RangeInputs } from '../range/types.ts';
 import type { GptqRounding, MatrixScheme } from '../scheme.ts';
 import { type Factor, TILE } from './factor.ts';
@@ -30,7 +31,7 @@ interface Groups {
  * Rounds rows [place.from, place.to) to the nearest codes in f32 (ties to even) of what feedback makes of each weight. Errors are
  * those of the values that `dequantizeTile` gives. The result of a row does not depend on how rows are cut.
  * @param x [to - from, cols]
- * @throws NumericError for NaN, Inf, or scales that overflow their dtype; RecipeError for groups that do not fit
+ * @throws NumericError for NaN, Inf, or scales that overflow their dtype; RecipeError for groups or inputs that do not fit
  */
 export function gptqRows(
   kernels: Kernels,
@@ -47,7 +48,8 @@ export function gptqRows(
   // The arena grows below, and growth takes views of it away.
   const values = x.buffer === kernels.bytes(0, 0).buffer ? x.slice() : x;
   const groups = groupsOf(scheme, factor, name);
-  const scales = new LevelFinder(scheme, place, groups, values, inputs);
+  if (inputs) checkInputs(inputs, scheme.granularity, cols, name);
+  const scales = new LevelFinder(scheme, place, groups, values, inGroupOrder(inputs, scheme, factor, groups, name));
   const { bits } = gridOf(scheme);
   const { arithmetic } = rangeContext(scheme);
 
@@ -113,6 +115,27 @@ function groupsOf({ granularity, rounding }: GptqScheme, { cols, order }: Factor
   return { ...shared, per: { groupOf } };
 }
 
+/** The statistics of the columns as they stand in their groups. */
+function inGroupOrder(
+  inputs: RangeInputs | undefined,
+  { range }: GptqScheme,
+  { order }: Factor,
+  { per }: Groups,
+  name: string,
+): RangeInputs | undefined {
+  if (!('groupOf' in per)) return inputs;
+  if (rangeNeeds(range).includes('hessian')) {
+    throw new RecipeError({
+      what: 'groups in activation order are no blocks of the Hessian, which this range reads',
+      where: name,
+      value: range,
+      next: 'use --range imatrix or mse, or static groups',
+    });
+  }
+  const meansquare = inputs?.meansquare;
+  return meansquare && { meansquare: Float32Array.from(order, (column) => meansquare[column]!) };
+}
+
 /** Scales of all groups before the first column: of the weights as they are. */
 function findAll(
   x: Float32Array,
@@ -175,7 +198,8 @@ class LevelFinder {
   readonly #context: ReturnType<typeof rangeContext>;
   readonly #range: ReturnType<typeof rangeOf>;
   readonly #scaler: GroupScaler;
-  readonly #narrowed: Float32Array;
+  /** [cols], by groups: ranges tell a value's column by its place in the row. */
+  readonly #row: Float32Array;
   readonly #whole: Limits | undefined;
 
   constructor(scheme: GptqScheme, place: TilePlace, groups: Groups, x: Float32Array, inputs: RangeInputs | undefined) {
@@ -185,7 +209,7 @@ class LevelFinder {
     this.#context = rangeContext(scheme, inputs);
     this.#range = rangeOf(scheme.range, scheme.symmetric);
     this.#scaler = new GroupScaler(this.#range, this.#context, scheme.scaleType);
-    this.#narrowed = new Float32Array(groups.length);
+    this.#row = new Float32Array(groups.length * groups.count);
     const { from, to, shape, survey } = place;
     const count = sharedCount(groups.per, { from, to, cols: shape[1] });
     this.scales = new Float32Array(count);
@@ -203,8 +227,11 @@ class LevelFinder {
     const { length, count } = this.#groups;
     const context = this.#context;
     const { name } = this.#place;
-    const run = inComputeType(values.subarray(start, start + length), context, this.#narrowed, name);
-    const limits = this.#whole ?? this.#range.limits(run, 0, length, context);
+    const [from, to] = [group * length, (group + 1) * length];
+    const run = this.#row.subarray(from, to);
+    run.set(values.subarray(start, start + length));
+    inComputeType(run, context, run, name);
+    const limits = this.#whole ?? this.#range.limits(this.#row, from, to, context);
     this.#scaler.set(limits, () => `${name}, row ${this.#place.from + row}, group ${group}`);
     const { stored, zero } = this.#scaler;
     const at = this.#whole ? 0 : row * count + group;

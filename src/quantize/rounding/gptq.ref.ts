@@ -1,6 +1,7 @@
 /**
  * GPTQ as IST-DASLab's gptq.py does it (Frantar et al., arXiv 2210.17323, algorithm 1), in f64 and with the inverse: after each
- * column the weights that follow are changed. Slow; it is what the solver is compared with.
+ * column the weights that follow are changed. Slow; it is what the solver is compared with. Ranges are those that read weights
+ * only.
  */
 import { inComputeType } from '../group-scaler.ts';
 import { rangeContext } from '../quantize-matrix.ts';

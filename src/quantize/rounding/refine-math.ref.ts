@@ -41,7 +41,7 @@ function sweepColumns({ rows: quantized, gradient, decoded }: DescentState, hess
       const slope = gradient[at];
       const g = Math.floor(at / group);
       const scale = scales[g];
-      if (scale === 0 || slope === 0) continue;
+      if (scale === 0 || slope === 0 || !(curvature > 0)) continue;
       const min = mins ? mins[g] : 0;
       const value = decoded[at];
       // Downhill in x; a negative scale turns the order of the codes.

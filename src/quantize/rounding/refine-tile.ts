@@ -4,6 +4,7 @@
  */
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { gridTable } from '../dequantize.ts';
+import type { IntegerScheme } from '../scheme.ts';
 import { descend } from './descent.ts';
 import type { LeveledRows } from './leveled-rows.ts';
 import type { RefineMath } from './refine-math.ts';
@@ -13,9 +14,14 @@ import type { LevelRange } from './stored-levels.ts';
 /** Sweeps over the columns in one round. */
 const SWEEPS = 2;
 
+/** Whether refinement changes tiles of this scheme: its scales belong to rows, or to runs of their columns as they are stored. */
+export function refines({ granularity, rounding }: Pick<IntegerScheme, 'granularity' | 'rounding'>): boolean {
+  if (granularity === 'tensor') return false;
+  return granularity === 'channel' || rounding?.groups !== 'dynamic' || rounding.order !== 'activation';
+}
+
 /**
- * Changes codes and scales of a tile in place. Tiles whose groups are not runs of columns (activation order with a g_idx) stay as
- * they are; scales are refitted where no zero point hangs on them.
+ * Changes codes and scales of a tile in place. Tiles that `refines` tells apart stay as they are; scales are refitted where no zero point hangs on them.
  * @param target [to - from, cols]
  * @param hessian [cols, cols]
  */

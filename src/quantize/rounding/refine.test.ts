@@ -43,6 +43,8 @@ describe('losses', () => {
   });
 });
 
+const kernels = await loadKernels();
+
 describe('descent on codes', () => {
   it.each([false, true])('never adds to the loss of a row and ends where no code alone helps (minima: %s)', (mins) => {
     const hessian = correlatedHessian(64, 3);
@@ -92,6 +94,19 @@ describe('descent on codes', () => {
     descend(w, q, hessian);
     expect(q.codes.subarray(0, 16)).toEqual(before.subarray(0, 16));
     expect(q.codes[32 + 5]).toBe(before[32 + 5]);
+  });
+
+  it.each([
+    ['the reference', slowMath],
+    ['the kernels', refineMath(kernels, slowMath.product)],
+  ])('keeps codes where there is a slope without curvature (%s)', (_, math) => {
+    const { w, q } = roundedRows(2, 32, 16, 6);
+    const hessian = correlatedHessian(32, 7);
+    hessian[5 * 33] = 0; // no Hessian, but a file may say so
+    const before = q.codes.slice();
+    descend(w, q, hessian, { math });
+    expect([q.codes[5], q.codes[32 + 5]]).toEqual([before[5], before[32 + 5]]);
+    expect(q.codes).not.toEqual(before);
   });
 
   it('gives a row the same codes alone and among others', () => {
@@ -218,8 +233,44 @@ describe.each([1, 4, 8])('stored levels, %d under a unit', (shared) => {
   });
 });
 
-describe('the kernels', async () => {
-  const kernels = await loadKernels();
+describe('scales that are units and keep their sign', () => {
+  const range: LevelRange = { unit: 'f16', lowest: 1, highest: 1, highestMinimum: 0, keepsSigns: true };
+
+  it.each([
+    ['the reference', slowMath],
+    ['the kernels', refineMath(kernels, slowMath.product)],
+  ])('refits alone never add to the loss of a row, whatever signs the fit wishes (%s)', (_, math) => {
+    let flipped = 0;
+    for (let seed = 0; seed < 400; seed++) {
+      const hessian = correlatedHessian(32, 1000 + seed, 40);
+      const { w, q } = roundedRows(2, 32, 4, 2000 + seed);
+      q.scales.set(q.scales.map(roundF16));
+      // Coarse codes, whose joint fit often turns a scale around.
+      q.codes.forEach((code, i) => {
+        q.codes[i] = Math.max(7, Math.min(9, code));
+      });
+      const before = Array.from({ length: q.rows }, (_, row) => lossOf(w, q, hessian, row));
+      for (const [row, system] of systemsOf(w, q, hessian).entries()) {
+        const wished = Float64Array.from(q.scales.subarray(row * system.size, (row + 1) * system.size));
+        relaxLevels(system, wished);
+        flipped += Number(wished.some((x) => x < 0));
+      }
+      math.refit(descentState(w, q, hessian, math), hessian, { ...range, sets: [{ units: q.scales, values: q.scales }] });
+      for (const [row, loss] of before.entries()) expect(lossOf(w, q, hessian, row)).toBeLessThanOrEqual(loss * (1 + 1e-6));
+      expect(q.scales.every((scale) => scale > 0 && roundF16(scale) === scale)).toBe(true);
+    }
+    expect(flipped).toBeGreaterThan(100);
+  });
+
+  it('a group whose fit overflows keeps its scale, the others get theirs', () => {
+    const system = { groups: 2, size: 2, matrix: Float32Array.of(1, 0, 0, 1), slope: Float64Array.of(-3.4e38, -1) };
+    const values = Float32Array.of(1, 1);
+    refitRow(system, { units: values, values }, { ...range, unit: 'bf16' });
+    expect(values).toEqual(Float32Array.of(1, 2));
+  });
+});
+
+describe('the kernels', () => {
   const fast = refineMath(kernels, slowMath.product);
 
   it.each([

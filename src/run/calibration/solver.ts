@@ -106,12 +106,14 @@ function unseen(factor: Factor): Factor | FactorFailure {
   return dead.every((one) => one === 1) ? { fallback: 'its input is zero for every token', damp, retries } : factor;
 }
 
-/** A copy with the damp that the factor has. */
-function damped(hessian: Float32Array, { cols, dead, damp }: Factor): Float32Array {
+/**
+ * A copy for refinement: with the damp that the factor needed, as a share of the mean diagonal. Inputs that are always zero get
+ * none: refinement then leaves their codes alone, and the 1 that the factor has there does not drown the others.
+ */
+export function damped(hessian: Float32Array, { cols, dead, damp }: Factor): Float32Array {
   const copy = copied(hessian);
-  let trace = 0;
-  for (let i = 0; i < cols; i++) trace += dead[i] ? 1 : hessian[i * (cols + 1)]!;
-  for (let i = 0; i < cols; i++) copy[i * (cols + 1)] = (dead[i] ? 1 : hessian[i * (cols + 1)]!) + (damp * trace) / cols;
+  const added = (damp * diagonal(hessian).reduce((sum, h) => sum + h, 0)) / cols;
+  for (let i = 0; i < cols; i++) if (!dead[i]) copy[i * (cols + 1)]! += added;
   return copy;
 }
 
