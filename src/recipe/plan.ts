@@ -94,7 +94,9 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const { schemes, warnings } = resolveSchemes(model, parsed, container, importance.size > 0 || parsed.rounding !== undefined);
   // A model is a folder where the container can be one: only there its configuration and tokenizer have a place.
   const extension = container.output === 'file' || !model.spec ? (container.extensions[0] ?? '') : '';
-  if (importance.size > 0 && !schemes.some(({ scheme }) => scheme.kind === 'storage' && storageKind(scheme.type) === 'block')) {
+  const looksAtInputs = ({ scheme }: Resolved['schemes'][number]) =>
+    needsOf(scheme).length > 0 || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
+  if (importance.size > 0 && !schemes.some(looksAtInputs)) {
     warnings.push('the importance matrix changes nothing here: only the ggml block types use one');
   }
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
