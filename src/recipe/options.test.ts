@@ -118,7 +118,7 @@ describe('options to recipe', () => {
       { method: 'gptq', damp: 0.05, actOrder: true },
       'model',
       '',
-      { scheme: searched('absmax-gptq'), rounding: { ...feedback, damp: 0.05, groups: 'dynamic' } },
+      { scheme: searched('absmax-gptq'), rounding: { ...feedback, damp: 0.05, groups: 'dynamic', refine: 0 } },
     ],
     [
       'damp and order over a recipe',

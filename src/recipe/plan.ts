@@ -101,7 +101,9 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   if (parsed.rounding && !schemes.some(({ scheme }) => scheme.kind !== 'keep' && scheme.rounding)) {
     warnings.push('nothing is rounded by GPTQ here: no quantized matrix takes it');
   }
-  if (importance.size > 0 && !schemes.some(({ scheme }) => scheme.kind === 'storage' && storageKind(scheme.type) === 'block')) {
+  const looksAtInputs = ({ scheme }: Resolved['schemes'][number]) =>
+    needsOf(scheme).length > 0 || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
+  if (importance.size > 0 && !schemes.some(looksAtInputs)) {
     warnings.push('the importance matrix changes nothing here: only the ggml block types use one');
   }
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);

@@ -100,7 +100,7 @@ describe.each([
   const place = (name: string) => join(folder, order, name);
   const command = (name: string) => [
     ...['quantize', 'default', '-o', join(place(name), out), ...gptq, ...options, '--calibration', order],
-    ...[...few, '--layers', '0-1', '--threads', '2', '--json'],
+    ...[...few, '--layers', '0-1', '--keep', '*.mlp.*', '--threads', '2', '--json'],
   ];
   const report = out.includes('.') ? `${out}.report.json` : `${out}/report.json`;
   const reportAt = (name: string) => readJson<Report>(join(place(name), report));
@@ -110,7 +110,7 @@ describe.each([
     expect((await fewbits(command('whole'))).code).toBe(0);
     const duration = performance.now() - began;
     const whole = hashes(place('whole'), [report]);
-    expect(reportAt('whole').solves).toHaveLength(8);
+    expect(reportAt('whole').solves).toHaveLength(4);
     let resumed = 0;
     // Half of a run is start: models and kernels are loaded.
     for (const part of [0.35, 0.5, 0.65, 0.8, 0.95]) {

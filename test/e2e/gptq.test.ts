@@ -50,7 +50,8 @@ beforeAll(async () => {
   for (const { name, options } of made) {
     const { warnings, solves } = await json<Report>('quantize', 'default', '-o', at(name), '--method', 'gptq', ...options);
     expect(warnings).toEqual([]);
-    expect(solves).toHaveLength(16);
+    // In a GGUF file the embedding, which is the head too, is quantized.
+    expect(solves).toHaveLength(name.endsWith('.gguf') ? 17 : 16);
     for (const { retries, fallback } of solves) expect([retries, fallback]).toEqual([0, undefined]);
   }
   const text = project('models/text/tinystories.valid.txt');
