@@ -7,6 +7,7 @@ const usage = `npm run bench -- [SECTION...]     (default: kernels evaluate quan
   evaluate     tokens a second of the default model, native and wasm
   quantize     file to file on a synthetic model of 1.2 billion parameters, beside llama.cpp's quantizer
   solver       GPTQ of one weight: factorization and rounding with feedback
+  gptq         GPTQ on the default model: files beside llama.cpp's, integer grids, options one by one, calibration
   quality      size, perplexity and KL of every type on the default model, and docs/size-and-loss.svg
   ranges       errors of weights and outputs, and KL, of every range of integer grids on the default model
   checkpoint   only make that model (--container gguf|huggingface)
@@ -40,6 +41,7 @@ runProgram(async () => {
       return benchQuantize({ types, layers, threads, runs, huggingface, pure });
     },
     solver: async () => (await import('./solver.ts')).benchSolver({ runs, threads }),
+    gptq: async () => (await import('./gptq.ts')).benchGptq({ threads }),
     quality: async () => (await import('./quality.ts')).benchQuality(),
     ranges: async () => (await import('./ranges.ts')).benchRanges(),
     checkpoint: async () => {
