@@ -8,6 +8,7 @@ const usage = `npm run bench -- [SECTION...]     (default: kernels evaluate quan
   quantize     file to file on a synthetic model of 1.2 billion parameters, beside llama.cpp's quantizer
   solver       GPTQ of one weight: factorization and rounding with feedback
   memory       GPTQ of two layers of that model: the largest memory beside the bound of the plan
+  gptq         GPTQ on the default model: files beside llama.cpp's, integer grids, options one by one, calibration
   quality      size, perplexity and KL of every type on the default model, and docs/size-and-loss.svg
   ranges       errors of weights and outputs, and KL, of every range of integer grids on the default model
   checkpoint   only make that model (--container gguf|huggingface)
@@ -42,6 +43,7 @@ runProgram(async () => {
     },
     solver: async () => (await import('./solver.ts')).benchSolver({ runs, threads }),
     memory: async () => (await import('./memory.ts')).benchMemory({ layers, threads }),
+    gptq: async () => (await import('./gptq.ts')).benchGptq({ threads }),
     quality: async () => (await import('./quality.ts')).benchQuality(),
     ranges: async () => (await import('./ranges.ts')).benchRanges(),
     checkpoint: async () => {

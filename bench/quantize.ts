@@ -138,7 +138,7 @@ function summary(runs: Run[], sourceBytes: number): Summary {
   return { seconds, all, gigabytesPerSecond: Number((sourceBytes / seconds / 1e9).toFixed(3)), ...memory };
 }
 
-function hasLlama(): boolean {
+export function hasLlama(): boolean {
   try {
     resolveInterop('koffi');
     return true;

@@ -6,27 +6,47 @@ import { root } from '../interop/project.ts';
 import { table } from '../interop/report.ts';
 import { machine } from './measure.ts';
 
-export interface Section {
-  name: string;
+export interface Table {
   /** One sentence: what the figures are. */
   title: string;
-  /** Facts that hold for all rows: source, threads, number of runs. */
-  setting: Json;
   rows: Json[];
   /** The same rows for people. */
   header: string[];
   cells: string[][];
 }
 
-export function publish(section: Section): void {
-  const { name, title, setting, rows, header, cells } = section;
+export interface Section extends Table {
+  name: string;
+  /** Facts that hold for all rows: source, threads, number of runs. */
+  setting: Json;
+}
+
+export function publish({ name, title, setting, rows, header, cells }: Section): void {
+  save(name, { title, setting, rows });
+  show({ title, header, cells });
+}
+
+/** Several tables of one section; their rows by name. */
+export function publishTables(name: string, setting: Json, tables: Readonly<Record<string, Table>>): void {
+  const documents = Object.entries(tables).map(([key, { title, rows }]) => [key, { title, rows }] as const);
+  save(name, { setting, tables: Object.fromEntries(documents) });
+  for (const one of Object.values(tables)) show(one);
+}
+
+function save(name: string, figures: Json): void {
   const folder = path.join(root, 'bench', 'results');
   mkdirSync(folder, { recursive: true });
-  const command = ['npm run bench --', ...process.argv.slice(2)].join(' ');
-  const document = { section: name, title, command, machine: machine(), setting, rows };
+  const document = { section: name, command: command(), machine: machine(), ...figures };
   writeFileSync(path.join(folder, `${name}.json`), `${JSON.stringify(document, null, 2)}\n`);
+}
+
+function show({ title, header, cells }: Pick<Table, 'title' | 'header' | 'cells'>): void {
   const { cpu, cores, node } = machine();
-  console.log(`\n### ${title}\n\n${table(header, cells)}\n\n${cpu}, ${cores} cores, Node ${node}; \`${command}\`\n`);
+  console.log(`\n### ${title}\n\n${table(header, cells)}\n\n${cpu}, ${cores} cores, Node ${node}; \`${command()}\`\n`);
+}
+
+function command(): string {
+  return ['npm run bench --', ...process.argv.slice(2)].join(' ');
 }
 
 /** A line of progress, kept away from the tables on stdout. */

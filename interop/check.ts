@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { openCheckpoint } from 'fewbits/checkpoint';
 import { tokenizerFromGguf } from 'fewbits/tokenizer';
+import { checkGptq } from './check-gptq.ts';
 import { fewbits, runJson } from './cli.ts';
 import { firstDifference } from './gguf.ts';
 import { openLibrary } from './library.ts';
@@ -91,6 +92,7 @@ export async function check(options: CheckOptions): Promise<number> {
       const types = options.only ? subject.types.filter((type) => options.only!.includes(type)) : subject.types;
       await new ModelCheck({ ...subject, types }, folder, textFile, options.threads, report).run();
     }
+    await checkGptq({ folder, threads: options.threads, only: options.only }, report);
   } finally {
     if (!options.keep) rmSync(folder, { recursive: true, force: true });
   }

@@ -1,12 +1,18 @@
-/** How far a file's next-token probabilities are from another's, both computed by llama.cpp. */
+/** How far next-token probabilities are from those of another file, all computed by llama.cpp. */
 import type { ContextOptions, LlamaModel } from './llama.ts';
 
 export interface Divergence {
   /** KL(reference || model), mean over scored tokens, nats. */
   kl: number;
   perplexity: number;
-  referencePerplexity: number;
+}
+
+export interface Divergences {
+  /** Scored tokens. */
   tokens: number;
+  referencePerplexity: number;
+  /** In the order of the models. */
+  models: Divergence[];
 }
 
 /**
@@ -15,47 +21,68 @@ export interface Divergence {
  */
 export function divergence(
   reference: LlamaModel,
-  model: LlamaModel,
+  models: readonly LlamaModel[],
   text: string,
   size: number,
   options: ContextOptions = {},
-): Divergence {
+): Divergences {
   const tokens = reference.tokenize(text, { special: false });
   const windows = Math.floor(tokens.length / size);
   if (windows === 0) throw new Error(`the text has ${tokens.length} tokens, one window needs ${size}`);
-  const sums = { kl: 0, nll: 0, referenceNll: 0, count: 0 };
+  const sums = models.map(() => ({ kl: 0, nll: 0 }));
+  let referenceNll = 0;
   for (let window = 0; window < windows; window++) {
     const ids = tokens.subarray(window * size, (window + 1) * size);
-    const [expected, found] = [reference.logits(ids, options), model.logits(ids, options)];
-    for (let at = 0; at + 1 < size; at++) add(sums, row(expected, at, reference), row(found, at, model), ids[at + 1]!);
+    const expected = probabilities(reference, ids, options);
+    for (const { entropy, nll } of expected) {
+      referenceNll += nll;
+      for (const sum of sums) sum.kl -= entropy;
+    }
+    for (const [i, model] of models.entries()) add(sums[i]!, expected, model.logits(ids, options), ids);
   }
-  const mean = (sum: number): number => sum / sums.count;
+  const count = windows * (size - 1);
   return {
-    kl: mean(sums.kl),
-    perplexity: Math.exp(mean(sums.nll)),
-    referencePerplexity: Math.exp(mean(sums.referenceNll)),
-    tokens: sums.count,
+    tokens: count,
+    referencePerplexity: Math.exp(referenceNll / count),
+    models: sums.map(({ kl, nll }) => ({ kl: kl / count, perplexity: Math.exp(nll / count) })),
   };
 }
 
-function row(logits: Float32Array, at: number, { vocabSize }: LlamaModel): Float32Array {
-  return logits.subarray(at * vocabSize, (at + 1) * vocabSize);
+/** What the reference says of one position. */
+interface Expected {
+  /** [vocabulary] */
+  p: Float64Array;
+  /** -Σ p log p */
+  entropy: number;
+  /** Of the token that follows. */
+  nll: number;
 }
 
-function add(
-  sums: { kl: number; nll: number; referenceNll: number; count: number },
-  expected: Float32Array,
-  found: Float32Array,
-  target: number,
-): void {
-  const [normalP, normalQ] = [logSumExp(expected), logSumExp(found)];
-  for (let i = 0; i < expected.length; i++) {
-    const logP = expected[i]! - normalP;
-    sums.kl += Math.exp(logP) * (logP - (found[i]! - normalQ));
+function probabilities(reference: LlamaModel, ids: Int32Array, options: ContextOptions): Expected[] {
+  const logits = reference.logits(ids, options);
+  return Array.from({ length: ids.length - 1 }, (_, at) => {
+    const row = rowOf(logits, at, reference.vocabSize);
+    const normal = logSumExp(row);
+    const p = Float64Array.from(row, (x) => Math.exp(x - normal));
+    const mean = p.reduce((sum, share, i) => sum + share * row[i]!, 0);
+    return { p, entropy: normal - mean, nll: normal - row[ids[at + 1]!]! };
+  });
+}
+
+/** Cross entropy into `kl`, and the loss of the text. */
+function add(sum: { kl: number; nll: number }, expected: readonly Expected[], logits: Float32Array, ids: Int32Array): void {
+  for (const [at, { p }] of expected.entries()) {
+    const row = rowOf(logits, at, p.length);
+    const normal = logSumExp(row);
+    let mean = 0;
+    for (let i = 0; i < p.length; i++) mean += p[i]! * row[i]!;
+    sum.kl += normal - mean;
+    sum.nll += normal - row[ids[at + 1]!]!;
   }
-  sums.referenceNll += normalP - expected[target]!;
-  sums.nll += normalQ - found[target]!;
-  sums.count++;
+}
+
+function rowOf(logits: Float32Array, at: number, width: number): Float32Array {
+  return logits.subarray(at * width, (at + 1) * width);
 }
 
 export function logSumExp(row: Float32Array): number {

@@ -11,7 +11,8 @@ import { quantizeFile } from './quantizer.ts';
 const usage = `node .build/interop/main.js COMMAND ...
   check [--only TYPE...] [--keep FOLDER]                       fewbits against llama.cpp; exit 1 on a difference
   ppl MODEL.gguf TEXT [--context 512] [--exact]                perplexity of a text file, as llama-perplexity
-  kl REFERENCE.gguf MODEL.gguf TEXT [--context 512] [--exact]  KL divergence over strided windows, as fewbits compare
+  kl REFERENCE.gguf MODEL.gguf... TEXT [--context 512] [--exact]
+                                                               KL divergence over strided windows, as fewbits compare
   generate MODEL.gguf PROMPT [--tokens 40] [--exact]           greedy continuation
   tokenize MODEL.gguf TEXT                                     token ids of a text file
   logits MODEL.gguf PROMPT [--tokens 40] [--exact]             likeliest next token and its logit, for the first tokens
@@ -61,13 +62,16 @@ runProgram(async () => {
     check: async () => (await import('./check.ts')).check({ threads, only: options.only, keep: options.keep }),
     ppl: () => withModel((model) => model.perplexity(textFile(), Number(options.context), context)),
     kl: () => {
-      const [reference, model] = [argument(0, 'a reference'), argument(1, 'a model')].map((file) => new LlamaModel(file));
+      argument(2, 'a reference, models and a text file');
+      const text = readFileSync(rest.at(-1)!, 'utf8');
+      const files = rest.slice(0, -1);
+      const opened = files.map((file) => new LlamaModel(file));
       try {
-        const text = readFileSync(argument(2, 'a text file'), 'utf8');
-        return divergence(reference!, model!, text, Number(options.context), context);
+        const [reference, ...models] = opened;
+        const { models: found, ...shared } = divergence(reference!, models, text, Number(options.context), context);
+        return { ...shared, models: found.map((one, i) => ({ model: files[i + 1], ...one })) };
       } finally {
-        reference!.close();
-        model!.close();
+        for (const model of opened) model.close();
       }
     },
     generate: () =>

@@ -3,23 +3,18 @@ import { RecipeError } from '../errors.ts';
 import { type StatisticKind, statisticKinds } from '../quantize/statistics.ts';
 import {
   type Coverage,
-  calibratedInputs,
   calibrationWindows,
   chatTemplateOf,
-  collectStatistics,
   convertStatistics,
-  createStatistics,
   isStatistics,
   kindsOfFile,
   type LayerRange,
-  linearNames,
   openStatistics,
   runnableSpec,
-  sampleCount,
-  unfinishedFolder,
 } from '../run/index.ts';
 import { calibrationTextFrom, defaultContext, openModel, placeOf } from './models.ts';
 import { integer, layerRange, withCommon } from './options.ts';
+import { writeStatistics } from './statistics.ts';
 import { type Common, interruptSignal, ProgressLine, printResult, secondsText, table } from './terminal.ts';
 
 interface CalibrateFlags extends Common {
@@ -75,33 +70,18 @@ async function calibrate(name: string, flags: CalibrateFlags): Promise<void> {
       ...(flags.chatTemplate && { chatTemplate: await chatTemplateOf(model) }),
     });
     const kinds = wantedKinds(flags);
-    const tokens = windows.ids.length;
-    const sampleRows = sampleCount(tokens);
-    const groups = calibratedInputs(spec, flags.layers).flatMap(({ groups }) => groups);
-    const { store, name: output } = placeOf(flags.output);
-    const writer = await createStatistics(store, output, {
-      heads: groups.map((group) => ({ ...group, tokens, kinds, sampleRows })),
-      names: linearNames(model),
-      chunkSize: windows.context,
-      datasets: [dataset],
+    const found = await writeStatistics(model, windows, {
+      output: flags.output,
+      kinds,
+      ...(flags.layers && { layers: flags.layers }),
+      dataset,
       force: flags.force ?? false,
+      signal: interruptSignal(),
+      onProgress: ({ layer, layers, done, total }) =>
+        progress.update(`${layer === layers ? 'head' : `layer ${layer + 1} of ${layers}`}: ${done} of ${total} windows`),
     });
-    try {
-      const found = await collectStatistics(model, windows, {
-        kinds,
-        ...(flags.layers && { layers: flags.layers }),
-        spill: { store, folder: `${unfinishedFolder(output)}/states` },
-        signal: interruptSignal(),
-        onProgress: ({ layer, layers, done, total }) =>
-          progress.update(`${layer === layers ? 'head' : `layer ${layer + 1} of ${layers}`}: ${done} of ${total} windows`),
-        onStatistics: ({ linears }, statistics) => writer.add(linears[0]!, statistics),
-      });
-      await writer.finish();
-      progress.clear();
-      report(flags, { ...found, warnings: [...model.warnings, ...found.warnings] }, kinds, (performance.now() - started) / 1000);
-    } finally {
-      await writer.close();
-    }
+    progress.clear();
+    report(flags, { ...found, warnings: [...model.warnings, ...found.warnings] }, kinds, (performance.now() - started) / 1000);
   } finally {
     progress.clear();
     await model.close();
