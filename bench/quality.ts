@@ -39,6 +39,17 @@ const outputs: readonly (readonly [label: string, output: string, options: reado
   ),
 ];
 
+/** The same types by GPTQ, from statistics that are collected once. */
+const byGptq = new Set(['q4_k_m', 'q4_0', 'q3_k_m', 'q2_k', ...[4, 3].map((bits) => `int${bits} g64 asym`)]);
+const gptqOutputs: typeof outputs = outputs
+  .filter(([label]) => byGptq.has(label))
+  .map(([label, output, options]) => [
+    `${label} gptq`,
+    `gptq-${output}`,
+    // In the container of the others, so that the size is the same.
+    [...options, '--method', 'gptq', ...(label.startsWith('int') ? ['--to', 'fewbits'] : [])],
+  ]);
+
 /** The types that the picture shows: all of them would hide each other's names. */
 const pictured = new Set([
   ...['q8_0', 'q6_k', 'q5_k_m', 'q4_k_m', 'q4_0', 'q3_k_m', 'q3_k_s', 'q2_k'],
@@ -48,15 +59,22 @@ const pictured = new Set([
 export async function benchQuality(): Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), 'fewbits-quality-'));
   try {
+    const statistics = path.join(folder, 'statistics.safetensors');
+    await fewbits(['calibrate', 'default', '-o', statistics, '--kinds', 'hessian']);
     for (const [label, output, options] of outputs) {
       progress(label);
       await fewbits(['quantize', 'default', '-o', path.join(folder, output), ...options]);
     }
-    const files = outputs.map(([, output]) => path.join(folder, output));
+    for (const [label, output, options] of gptqOutputs) {
+      progress(label);
+      await fewbits(['quantize', 'default', '-o', path.join(folder, output), ...options, '--stats', statistics]);
+    }
+    const made = [...outputs, ...gptqOutputs];
+    const files = made.map(([, output]) => path.join(folder, output));
     const result = await fewbits(['compare', 'default', ...files, '--protocol', 'strided', '--context', '256']);
     const models = result['models'] as unknown as Compared[];
     const reference = result['reference'] as unknown as { perplexity: number; tokens: number };
-    const rows = models.map((model, i) => ({ ...model, model: outputs[i]![0] }));
+    const rows = models.map((model, i) => ({ ...model, model: made[i]![0] }));
     publish({
       name: 'quality',
       title: `What each type costs (default model, ${reference.tokens} tokens of unseen text)`,
@@ -81,9 +99,13 @@ export async function benchQuality(): Promise<void> {
       ],
     });
     mkdirSync(path.join(root, 'docs'), { recursive: true });
-    const points = rows.filter((row) => pictured.has(row.model));
+    const points = rows.filter(({ model }) => pictured.has(model.replace(' gptq', '')));
     const svg = frontSvg(
-      points.map((r) => ({ label: r.model, x: r.bitsPerWeight, y: r.kl.mean, gguf: !r.model.startsWith('int') })),
+      points.map(({ model, bitsPerWeight, kl }) => ({
+        label: model,
+        ...{ x: bitsPerWeight, y: kl.mean },
+        ...{ gguf: !model.startsWith('int'), gptq: model.endsWith(' gptq') },
+      })),
     );
     writeFileSync(path.join(root, 'docs', 'size-and-loss.svg'), svg);
   } finally {

@@ -46,7 +46,7 @@ const stops: readonly Stop[] = [
 ];
 
 /** Bytes of the built-in text that are scored: enough for stable figures, little enough for a minute on two cores. */
-const TEXT_BYTES = 60_000;
+const TEXT_BYTES = 40_000;
 const PROMPT = 'Once upon a time, there was a little';
 
 export function tourCommand(): Command {
