@@ -139,17 +139,21 @@ async function conventionOf(
 }
 
 async function lookInto(part: Parts, config: GptqConfig, named: Found['packing']): Promise<Found> {
-  const { bits, cols, group, entries, module } = part;
+  const { bits, entries } = part;
   const stored = config.sym || config.dynamic ? await onlyZero(part) : undefined;
   const middle = 2 ** (bits - 1);
   const version = stored === middle - 1 ? 'gptq' : stored === middle ? 'gptq_v2' : undefined;
   const index = config.dynamic && entries.g_idx;
-  const order = index
-    ? !isSequential(readGroupIndex(await read(index.source, index.offset, index.bytes), cols, group, module), group)
-    : config.desc_act;
+  const order = index ? await hasOrder(index, part) : config.desc_act;
   // An asymmetric linear may have one value by chance: then only the configuration tells what it means.
   if (version === undefined || (!config.sym && version !== named)) return { packing: named, middle: false, order };
   return { packing: version, middle: true, order };
+}
+
+/** A file that is still being written holds zeros where nothing is yet: whoever reads such a linear is told then. */
+async function hasOrder({ source, offset, bytes }: TensorEntry, { cols, group, module }: Parts): Promise<boolean> {
+  const index = await read(source, offset, bytes);
+  return index.some((byte) => byte !== 0) && !isSequential(readGroupIndex(index, cols, group, module), group);
 }
 
 /** The one value of the stored zero points (of the first of them), if they are equal. */

@@ -114,6 +114,16 @@ describe('the same bytes and report for any number of workers', () => {
   });
 });
 
+test.each([false, true])(
+  'block, with a linear that stays, activation order %s: what is written yet can be read',
+  async (actOrder) => {
+    const keep = ['*.layers.0.mlp.up_proj.weight'];
+    const { report } = await made({ ...int4, calibration: 'block', keep, actOrder });
+    expect(report.solves).toHaveLength(8);
+    expect(report.recipe).toMatchObject({ keep });
+  },
+);
+
 describe('a run that is continued', () => {
   /** Aborts when so many tensors are written; the same plan goes on in the same store. */
   async function interrupted(

@@ -85,9 +85,8 @@ export class CalibratedSteps {
     await this.#walk?.close();
     await this.#original?.close();
     await this.#source?.close?.();
-    await this.#output?.weights.close?.();
-    await this.#output?.model.close();
-    this.#walk = this.#original = this.#source = this.#output = undefined;
+    await this.#closeOutput();
+    this.#walk = this.#original = this.#source = undefined;
   }
 
   async #capture(node: Extract<PlanNode, { kind: 'capture' }>): Promise<void> {
@@ -135,7 +134,7 @@ export class CalibratedSteps {
       signal?.throwIfAborted();
       progress.say(`through layer ${node.layer}`);
       if (this.#original?.layer === node.layer) await this.#original.advance(source);
-      if (walk.layer === node.layer) await walk.advance(node.weights === 'output' ? (await this.#written()).weights : source);
+      if (walk.layer === node.layer) await walk.advance(node.weights === 'output' ? await this.#written() : source);
     }
     return walk;
   }
@@ -169,19 +168,28 @@ export class CalibratedSteps {
     const before = plan.nodes.slice(0, plan.nodes.indexOf(node));
     const solved = before.flatMap((one) => (one.kind === 'solve' && one.layer === node.layer ? one.group.linears : []));
     if (solved.length === 0) return source;
-    const { weights } = await this.#written();
+    const weights = await this.#written();
     return (name) => (solved.includes(linearOf(name)) ? weights(name) : source(name));
   }
 
-  /** The unfinished output as a model: headers are written first, so that it can be opened while its tensors are being filled. */
-  async #written(): Promise<{ model: Model; weights: WeightReader }> {
+  /**
+   * The unfinished output as a model: headers are written first, so that it can be opened while its tensors are being filled. It is
+   * opened anew each time, because a container may say how a tensor is read where the tensor lies.
+   */
+  async #written(): Promise<WeightReader> {
     const { plan, store, files } = this.#parts.place;
-    if (!this.#output) {
-      const name = plan.output.kind === 'folder' ? files : `${files}/${plan.layout.files[0]!.name}`;
-      const model = await open({ store, name });
-      this.#output = { model, weights: weightReader(model) };
-    }
-    return this.#output;
+    await this.#closeOutput();
+    const name = plan.output.kind === 'folder' ? files : `${files}/${plan.layout.files[0]!.name}`;
+    const model = await open({ store, name });
+    const weights = weightReader(model);
+    this.#output = { model, weights };
+    return weights;
+  }
+
+  async #closeOutput(): Promise<void> {
+    await this.#output?.weights.close?.();
+    await this.#output?.model.close();
+    this.#output = undefined;
   }
 
   async #solve(group: Group): Promise<void> {
