@@ -144,7 +144,7 @@ export class CalibratedSteps {
     const { plan } = this.#parts.place;
     const tensor = plan.layout.tensors.find(({ role }) => role === 'embedding');
     const written = tensor && tensor.scheme.kind !== 'keep' && needsOf(tensor.scheme).length === 0;
-    return written && plan.calibration?.order !== 'parallel' ? (await this.#written()).weights : undefined;
+    return written && plan.calibration?.order !== 'parallel' ? await this.#written() : undefined;
   }
 
   /** Whether the layer is passed after this capture and captured no more. */
