@@ -235,14 +235,13 @@ describe('refused in one line, and nothing written', () => {
   beforeAll(() => writeFileSync(short, 'Once upon a time'));
   test.each<[string, string[], RegExp]>([
     ['a short text', [...gptq, '--text', short], /calibration text is too short: it has \d+ tokens/],
-    ['damp of nothing', ['--method', 'rtn', '--damp', '0.1'], /--damp belongs to GPTQ.*--method gptq/],
-    ['an order of nothing', ['--act-order'], /--act-order belongs to GPTQ/],
+    ['damp of nothing', ['--method', 'rtn', '--damp', '0.1'], /--damp: this belongs to GPTQ.*--method gptq/],
+    ['an order of nothing', ['--act-order'], /--act-order: this belongs to GPTQ/],
     ['groups that do not divide', [...gptq, '--group', '100'], /768 columns in groups of 100.*--group 64 or 32/],
     ['layers that are not there', [...gptq, '--layers', '2-9'], /no such layers.*2-9.*0-3/],
     ['no chat template', [...gptq, '--chat-template'], /the model has no chat template/],
     ['an importance matrix for a Hessian', [...gptq, '--stats', golden('gguf/tinystories-3.7m.imatrix.gguf')], /no hessian/],
     ['three bits', [...gptq, '--bits', '3', '--to', 'compressed-tensors'], /4 and 8 bits; use --to fewbits/],
-    ['a g_idx', [...gptq, '--act-order', '--to', 'compressed-tensors'], /activation order/],
     ['a context beyond the model', [...gptq, '--context', '100000'], /longer than the model allows/],
     ['more than a method', [...gptq, '--type', 'q4_0', '--bits', '4'], /one or the other/],
   ])('%s', async (_, options, message) => {
