@@ -1,5 +1,5 @@
 /** How far next-token probabilities are from those of another file, all computed by llama.cpp. */
-import type { ContextOptions, LlamaModel } from './llama.ts';
+import type { ContextOptions, LlamaModel, Sequences } from './llama.ts';
 
 export interface Divergence {
   /** KL(reference || model), mean over scored tokens, nats. */
@@ -31,14 +31,21 @@ export function divergence(
   if (windows === 0) throw new Error(`the text has ${tokens.length} tokens, one window needs ${size}`);
   const sums = models.map(() => ({ kl: 0, nll: 0 }));
   let referenceNll = 0;
-  for (let window = 0; window < windows; window++) {
-    const ids = tokens.subarray(window * size, (window + 1) * size);
-    const expected = probabilities(reference, ids, options);
-    for (const { entropy, nll } of expected) {
-      referenceNll += nll;
-      for (const sum of sums) sum.kl -= entropy;
+  const opened: Sequences[] = [];
+  try {
+    for (const model of [reference, ...models]) opened.push(model.sequences(size, options));
+    const [truth, ...others] = opened as [Sequences, ...Sequences[]];
+    for (let window = 0; window < windows; window++) {
+      const ids = tokens.subarray(window * size, (window + 1) * size);
+      const expected = probabilities(truth.logits(ids), reference.vocabSize, ids);
+      for (const { entropy, nll } of expected) {
+        referenceNll += nll;
+        for (const sum of sums) sum.kl -= entropy;
+      }
+      for (const [i, other] of others.entries()) add(sums[i]!, expected, other.logits(ids), ids);
     }
-    for (const [i, model] of models.entries()) add(sums[i]!, expected, model.logits(ids, options), ids);
+  } finally {
+    for (const one of opened) one.close();
   }
   const count = windows * (size - 1);
   return {
@@ -58,10 +65,9 @@ interface Expected {
   nll: number;
 }
 
-function probabilities(reference: LlamaModel, ids: Int32Array, options: ContextOptions): Expected[] {
-  const logits = reference.logits(ids, options);
+function probabilities(logits: Float32Array, vocabSize: number, ids: Int32Array): Expected[] {
   return Array.from({ length: ids.length - 1 }, (_, at) => {
-    const row = rowOf(logits, at, reference.vocabSize);
+    const row = rowOf(logits, at, vocabSize);
     const normal = logSumExp(row);
     const p = Float64Array.from(row, (x) => Math.exp(x - normal));
     const mean = p.reduce((sum, share, i) => sum + share * row[i]!, 0);

@@ -32,6 +32,12 @@ export interface Generation {
   text: string;
 }
 
+export interface Sequences {
+  /** [tokens, vocabSize], of at most `size` tokens; the next call overwrites it. */
+  logits(tokens: Int32Array): Float32Array;
+  close(): void;
+}
+
 export class LlamaModel {
   readonly vocabSize: number;
   readonly addsBos: boolean;
@@ -76,6 +82,18 @@ export class LlamaModel {
   /** [tokens, vocabSize] */
   logits(tokens: Int32Array, options: ContextOptions = {}): Float32Array {
     return this.#withContext(tokens.length, options, (context) => context.decode(tokens, () => true).slice());
+  }
+
+  /** For many sequences: one context serves them all, each starts with an empty cache. */
+  sequences(size: number, options: ContextOptions = {}): Sequences {
+    const context = new Context(this.#library, this.#model, this.vocabSize, size, options);
+    return {
+      logits: (tokens) => {
+        context.clear();
+        return context.decode(tokens, () => true);
+      },
+      close: () => context.close(),
+    };
   }
 
   /** Greedy continuation, at most `count` tokens, ended by an end-of-generation token. */

@@ -48,6 +48,15 @@ describe('against the reference', () => {
   const rows = readJson<{ rows: Row[] }>(golden('quality/peers.json'))
     .rows.filter(({ name }) => /^llama\.cpp:(I?Q|f16)/.test(name) && !name.includes('IQ3_S'))
     .map((row) => ({ ...row, type: row.name.slice('llama.cpp:'.length) }));
+  /** llm-compressor's rounding to nearest, and W8A8 by tokens. */
+  const integers = readJson<{ rows: Row[] }>(golden('quality/peers.json')).rows.flatMap((row) => {
+    const [, bits, group, symmetry] = /^rtn-(\d)-(-?\d+)-(a?sym)$/.exec(row.name) ?? [];
+    const grid = ['--bits', `${bits}`, '--group', `${group}`, `--${symmetry}metric`];
+    const range = symmetry === 'sym' ? ['--range', 'absmax-half'] : [];
+    const w8a8 = ['--bits', '8', '--group', '-1', '--range', 'absmax-half', '--activation-bits', '8'];
+    if (row.name === 'w8a8') return [{ ...row, options: w8a8 }];
+    return bits ? [{ ...row, options: [...grid, ...range] }] : [];
+  });
   const measured = new Map<string, Measured>();
 
   beforeAll(async () => {
@@ -60,10 +69,16 @@ describe('against the reference', () => {
       if (type !== 'f16') await json('quantize', f16, '-o', file, '--type', type.replace('.imatrix', ''), ...stats);
       files.push(file);
     }
+    for (const { name, options } of integers) {
+      // Scales of 16 bits that are f16: the peer's are f32 here, and bf16, what compressed-tensors would hold, shows at 8 bits.
+      await json('quantize', 'default', '-o', join(folder, name), ...options, '--to', 'fewbits');
+      files.push(join(folder, name));
+    }
     const { models } = await json<{ models: Measured[] }>(
       ...['compare', 'default', ...files, '--text', valid, '--context', '256', '--protocol', 'strided'],
     );
-    for (const [i, { type }] of rows.entries()) measured.set(type, models[i]!);
+    for (const [i, name] of [...rows.map(({ type }) => type), ...integers.map(({ name }) => name)].entries())
+      measured.set(name, models[i]!);
   }, 600_000);
 
   /** Half a unit of the last of six printed decimals, and one percent. */
@@ -80,6 +95,15 @@ describe('against the reference', () => {
     near(kl.median, Math.max(0, row.klMedian));
     near(kl.p99, row.klP99);
     expect(Math.abs(sameTop - row.sameTop)).toBeLessThan(5e-4);
+  });
+
+  test('all rounding to nearest of llm-compressor', () => expect(integers).toHaveLength(8));
+
+  test.each(integers)('$name', ({ name, ...row }) => {
+    const { kl, perplexity, sameTop, tokens } = measured.get(name)!;
+    expect(tokens).toBe(row.tokens);
+    expect(Math.abs(perplexity / row.perplexity - 1)).toBeLessThan(3e-3);
+    near(kl.mean, row.klMean);
   });
 
   test('percentiles and error bars hang together', () => {
