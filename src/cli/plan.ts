@@ -77,13 +77,14 @@ export async function releasePlan({ statistics }: Plan): Promise<void> {
 
 function planDocument(planned: Plan): object {
   const { container, bytes, bitsPerWeight, parameters, peakMemory, load, runtimes, convention, tensors, warnings } = planned;
-  const { calibration, nodes } = planned;
+  const { calibration, nodes, spillBytes } = planned;
   return {
     container,
     bytes,
     bitsPerWeight,
     parameters,
     peakMemory,
+    ...(spillBytes > 0 && { spillBytes }),
     load,
     runtimes,
     convention,
@@ -95,7 +96,7 @@ function planDocument(planned: Plan): object {
 }
 
 function planText(planned: Plan): string {
-  const { bytes, bitsPerWeight, load, container, peakMemory, runtimes, convention } = planned;
+  const { bytes, bitsPerWeight, load, container, peakMemory, spillBytes, runtimes, convention } = planned;
   const cache = load.kvCache ? `, key/value cache ${bytesText(load.kvCache.bytes)} at ${load.kvCache.context} tokens (f16)` : '';
   return [
     table(
@@ -107,7 +108,7 @@ function planText(planned: Plan): string {
     `${container}: ${bytesText(bytes)} (${bytes} bytes), ${bitsPerWeight.toFixed(3)} bits per weight`,
     `at load: weights ${bytesText(load.weights)}${cache}`,
     ...(planned.calibration ? [calibrationText(planned)] : []),
-    `this run: at most ${bytesText(peakMemory)} of memory`,
+    `this run: at most ${bytesText(peakMemory)} of memory${spillBytes ? `, ${bytesText(spillBytes)} of disk for activations` : ''}`,
     `loads in: ${runtimes.join(', ')}`,
     `convention: ${convention}`,
     ...groupWarnings(planned).map((warning) => `warning: ${warning}`),

@@ -43,25 +43,40 @@ export function peakMemory({ model, layout, nodes, threads, calibration }: Memor
 /** Measured: bytes a value of a tile that is rounded with feedback: weights, targets, panels, gradients, systems of levels. */
 const SOLVED_VALUE_BYTES = 56;
 /** Hidden states past this go to a file. */
-const STATE_BYTES = 512e6;
+export const STATE_BYTES = 512e6;
 /** ONNX Runtime with its arenas. */
 const RUNTIME_MEMORY = 150e6;
 
 /** What activations take: states of all samples, one layer's weights and run, and the matrices of the inputs captured together. */
 function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibration: MemoryRequest['calibration']): number {
-  const twice = calibration?.correct && calibration.order !== 'parallel' ? 2 : 1;
+  const twice = walks(calibration);
   const solve = Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? solveBytes(node.group) : 0)));
   if (!calibration || !spec)
     return solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)));
-  const { samples, context } = calibration;
+  const { context } = calibration;
   const captured = nodes.map((node) => {
     if (node.kind !== 'capture') return 0;
     const drift = ({ width, residual }: Group) => 4 * width * (width + (residual ? spec.hidden : 0));
     return node.groups.reduce((sum, group) => sum + hessianBytes(group) + (twice === 2 ? drift(group) : 0), 0);
   });
   const weights = Math.max(0, ...Array.from({ length: spec.layers }, (_, layer) => layerWeightBytes(spec, layer)));
-  const states = Math.min(STATE_BYTES, 4 * samples * context * spec.hidden);
+  const states = Math.min(STATE_BYTES, stateBytes(spec, calibration));
   return RUNTIME_MEMORY + Math.max(0, ...captured) + solve + twice * (states + weights + layerRunBytes(spec, context));
+}
+
+/** Bytes of the files that hold the hidden states that memory does not. */
+export function spillBytes({ spec }: Model, calibration: MemoryRequest['calibration']): number {
+  const states = spec && calibration ? stateBytes(spec, calibration) : 0;
+  return states > STATE_BYTES ? walks(calibration) * states : 0;
+}
+
+/** Activations of the unquantized model walk beside those of the quantized layers where the two are compared. */
+function walks(calibration: MemoryRequest['calibration']): 1 | 2 {
+  return calibration?.correct && calibration.order !== 'parallel' ? 2 : 1;
+}
+
+function stateBytes(spec: ModelSpec, { samples, context }: { samples: number; context: number }): number {
+  return 4 * samples * context * spec.hidden;
 }
 
 /** The damped copy of a Hessian, and half a matrix for its factor. */

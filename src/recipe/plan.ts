@@ -12,7 +12,7 @@ import { schemeLabel } from '../quantize/scheme.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
-import { peakMemory } from './memory.ts';
+import { peakMemory, spillBytes } from './memory.ts';
 import { hasInput, needsOf } from './needs.ts';
 import { type PlanNode, planNodes } from './nodes.ts';
 import { checkDecoder, parameters, type Resolved, resolveSchemes } from './resolve.ts';
@@ -80,6 +80,8 @@ export interface Plan {
   readonly bitsPerWeight: number;
   /** Bound on the memory of the run, in bytes. */
   readonly peakMemory: number;
+  /** Disk that the run takes besides its output, in bytes: hidden states that memory does not hold. */
+  readonly spillBytes: number;
   /** Memory of a runtime that holds the file, and its key/value cache at f16. */
   readonly load: { weights: number; kvCache?: { context: number; bytes: number } };
   readonly runtimes: readonly string[];
@@ -153,6 +155,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     parameters: count,
     bitsPerWeight: count ? (8 * data) / count : 0,
     peakMemory: peakMemory({ model, layout, nodes, threads: options.threads ?? 1, ...(calibration && { calibration }) }),
+    spillBytes: spillBytes(model, calibration),
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, model),
     convention: container.convention,

@@ -157,12 +157,13 @@ async function closeAll(sinks: ByteSink[], workers: TileWorkers): Promise<void> 
   for (const sink of sinks.splice(0)) await sink.close();
 }
 
+/** Room for what is still to be written: the output, and hidden states that memory does not hold. */
 async function checkSpace({ plan, store, files }: RunPlace): Promise<void> {
   const free = await store.free();
   if (free === undefined) return;
   let reserved = 0;
   for (const file of plan.layout.files) reserved += (await store.stat(`${files}/${file.name}`))?.size ?? 0;
-  const needed = plan.layout.files.reduce((sum, file) => sum + file.size, 0) - reserved;
+  const needed = plan.layout.files.reduce((sum, file) => sum + file.size, 0) - reserved + plan.spillBytes;
   if (needed > free) {
     throw new LimitError({
       what: 'the disk has no room for the output',

@@ -100,7 +100,7 @@ describe('against the reference', () => {
   test('all rounding to nearest of llm-compressor', () => expect(integers).toHaveLength(8));
 
   test.each(integers)('$name', ({ name, ...row }) => {
-    const { kl, perplexity, sameTop, tokens } = measured.get(name)!;
+    const { kl, perplexity, tokens } = measured.get(name)!;
     expect(tokens).toBe(row.tokens);
     expect(Math.abs(perplexity / row.perplexity - 1)).toBeLessThan(3e-3);
     near(kl.mean, row.klMean);

@@ -5,6 +5,7 @@
 import { LimitError } from '../../errors.ts';
 import { bytesOf } from '../../graph/index.ts';
 import type { ByteSink, Store } from '../../io/types.ts';
+import { STATE_BYTES } from '../../recipe/memory.ts';
 
 /** Where hidden states go that do not fit. */
 export interface Spill {
@@ -12,8 +13,6 @@ export interface Spill {
   /** Made in the store and removed when the walk is closed. */
   readonly folder: string;
 }
-
-export const defaultBufferBytes = 512e6;
 
 export interface HiddenStates {
   /** Values [from, from + count); in memory a view, else a copy. */
@@ -25,7 +24,7 @@ export interface HiddenStates {
 /** @throws LimitError when the states are larger than `bufferBytes` and there is nowhere to spill them. */
 export async function hiddenStates(
   count: number,
-  { bufferBytes = defaultBufferBytes, spill }: { bufferBytes?: number; spill?: Spill | undefined },
+  { bufferBytes = STATE_BYTES, spill }: { bufferBytes?: number; spill?: Spill | undefined },
 ): Promise<HiddenStates> {
   const bytes = 4 * count;
   if (bytes <= bufferBytes) return inMemory(new Float32Array(count));
