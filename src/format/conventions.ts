@@ -1,10 +1,11 @@
 /** What the bytes of a file tell about how it was quantized, for `inspect`. */
 import { openSource, read } from '../io/index.ts';
+import type { PackingName } from '../quantized/form.ts';
 import type { StorageType } from '../tensor/storage.ts';
 import { storage } from '../tensor/storage.ts';
 import { provenanceOf } from './fewbits/fields.ts';
 import { fileTypeOf } from './gguf/types.ts';
-import type { Model, PackingName, WeightTensor } from './types.ts';
+import type { Model, WeightTensor } from './types.ts';
 
 /** Blocks looked at of each type. */
 const SAMPLE_BLOCKS = 4096;

@@ -3,6 +3,7 @@ import type { TensorHead } from '../checkpoint/safetensors/index.ts';
 import { RecipeError } from '../errors.ts';
 import { architectureOf, type Role, roleGroups } from '../model/index.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import type { TileForm } from '../quantized/form.ts';
 import type { ActivationScheme } from '../quantized/types.ts';
 import { type StorageType, storage, storageBytes } from '../tensor/storage.ts';
 import { METADATA_KEY } from './fewbits/descriptor.ts';
@@ -11,7 +12,7 @@ import { exactFormOf } from './gguf/to-tile.ts';
 import { packingOf } from './packings.ts';
 import { leastCommonMultiple, rowMultipleOf } from './row-order.ts';
 import { tileLabel } from './tile-fields.ts';
-import type { LayoutRequest, Model, TileForm, WeightTensor } from './types.ts';
+import type { LayoutRequest, Model, WeightTensor } from './types.ts';
 
 /** How a container lays out the fields of one weight. */
 export interface LinearFields {

@@ -1,10 +1,11 @@
 /** How quantized tensors lie in the fields of containers: one row a layout. */
+
+import type { PackingName, TileForm } from '../quantized/form.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import { compressedTensors, compressedTensorsWords, int8 } from './compressed-tensors/pack.ts';
 import type { FieldSize } from './field-ranges.ts';
 import { gptq, gptqV2 } from './gptq/pack.ts';
 import { dense } from './tile-fields.ts';
-import type { PackingName, TileForm } from './types.ts';
 
 /** Rows [from, to) of which tensor; `name` for messages. */
 export interface TileRange {

@@ -1,6 +1,7 @@
 import { ggufRow, huggingFaceRow } from '../model/index.ts';
+import type { TileForm } from '../quantized/form.ts';
 import { packingOf } from './packings.ts';
-import type { RowOrder, TileForm } from './types.ts';
+import type { RowOrder } from './types.ts';
 
 /** Which row of the stored tensor becomes row `r` of the result. */
 export function storedRow(order: RowOrder, rows: number, r: number): number {

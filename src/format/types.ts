@@ -10,7 +10,8 @@ import type { Checkpoint, GgufMetadata, JsonObject, Sidecar } from '../checkpoin
 import type { ByteSource, SourceHandle } from '../io/types.ts';
 import type { ModelSpec, Role } from '../model/types.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
-import type { ActivationScheme, Grid, QuantizedTile } from '../quantized/types.ts';
+import type { TileForm } from '../quantized/form.ts';
+import type { ActivationScheme, QuantizedTile } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 
@@ -32,27 +33,6 @@ export interface Field {
 export interface Stripes {
   lines: number;
   lineBytes: number;
-}
-
-/** How codes lie in fields; packings.ts has a row for each. */
-export type PackingName = 'dense' | 'gptq' | 'gptq_v2' | 'compressed-tensors' | 'compressed-tensors-words' | 'int8';
-
-/** How the codes and levels of a quantized tensor lie in fields (`codes`, `scale`, `zero`, `g_idx`). */
-export interface TileForm {
-  /** Default 'dense': rows of their own, low bits first. */
-  packing?: PackingName;
-  /** Activation order: a field `g_idx`, i32 [cols], says to which group of the levels a column belongs. */
-  order?: boolean;
-  grid: Exclude<Grid, { kind: 'opaque' }>;
-  scale: LevelForm;
-  zero?: LevelForm & { kind: 'integer' | 'float' | 'minimum' };
-}
-
-export interface LevelForm {
-  stored: 'f32' | 'f16' | 'bf16' | { bits: number };
-  /** Columns that share a value; 0 = the whole row. `wholeTensor`: one value for all rows. */
-  group: number;
-  wholeTensor?: boolean;
 }
 
 /** A tensor as a container holds it, [rows, cols]; every dimension but the last counts as rows. */

@@ -50,8 +50,35 @@ export interface GptqRounding {
 /** Which code a weight gets; the nearest one where a scheme has no rounding. */
 export type Rounding = GptqRounding;
 
+/** Values that stay at high precision beside the codes. */
+export interface Split {
+  /** So large a share of each row: by magnitude, or by what its rounding would cost the output. */
+  sparse?: { share: number; by: 'magnitude' | 'sensitivity' };
+  /** So many columns: those with the largest inputs. */
+  columns?: { count: number };
+  /** The error's best approximation of this rank, weighted by the mean squares of the inputs where `weighted`. */
+  lowRank?: { rank: number; weighted: boolean };
+}
+
+/** Scales stored as codes under one float for each row or for the tensor. */
+export interface NestedScales {
+  /** Integer codes of so many bits, or E4M3. */
+  stored: 'e4m3' | { bits: number };
+  per: 'row' | 'tensor';
+}
+
+/** What a scheme of any grid can say besides its grid. */
+export interface SchemeExtras {
+  rounding?: Rounding;
+  /** How the input of the linear is quantized at run time. */
+  input?: ActivationScheme;
+  split?: Split;
+  /** A factor for each column, found by balancing rows and columns: SINQ (arXiv 2509.22944). */
+  balance?: 'sinkhorn';
+}
+
 /** An integer grid with its granularity, range and arithmetic. */
-export interface IntegerScheme {
+export interface IntegerScheme extends SchemeExtras {
   kind: 'integer';
   /** 1..8 */
   bits: number;
@@ -71,13 +98,42 @@ export interface IntegerScheme {
    */
   emptyGroup?: 'one' | 'epsilon' | 'zero' | 'unit';
   arithmetic?: Partial<Arithmetic>;
-  rounding?: Rounding;
-  /** How the input of the linear is quantized at run time. */
-  input?: ActivationScheme;
 }
 
+/** Lists of values that codes stand for. */
+export const tableNames = ['nf4', 'fp4', 'e2m1', 'e2m3', 'e3m2', 'e4m3', 'e5m2', 'binary', 'ternary'] as const;
+export type TableName = (typeof tableNames)[number];
+
+/** A grid of listed values under a scale. */
+export interface TableScheme extends SchemeExtras {
+  kind: 'table';
+  table: TableName;
+  granularity: Granularity;
+  /** The largest value of a group lands on the largest of the table, or the scale of least error is searched. */
+  range: 'absmax' | 'mse' | 'imatrix';
+  scaleType: 'f32' | 'f16' | 'bf16' | 'e8m0';
+  nested?: NestedScales;
+}
+
+/** A grid that is learned from the weights: k-means. */
+export interface CodebookScheme extends SchemeExtras {
+  kind: 'codebook';
+  /** Of an index; each stands for `dim` values. */
+  bits: number;
+  dim: 1 | 2 | 4;
+  /** Who shares a book. */
+  per: 'row' | 'tensor';
+  /** Whether columns count by the mean squares of their inputs. */
+  weighted: boolean;
+  /** How the book's values are stored. */
+  bookType: 'f32' | 'f16' | 'bf16';
+}
+
+/** What the matrix quantizers take: one row of kinds/registry.ts each. */
+export type WeightScheme = IntegerScheme | TableScheme | CodebookScheme;
+
 /** What the quantizer itself accepts: also the ranges of single containers, and a minimum instead of a zero. */
-export type MatrixScheme = Omit<IntegerScheme, 'range' | 'zero'> & {
+export type MatrixScheme = Omit<IntegerScheme, 'range' | 'zero' | 'split' | 'balance'> & {
   range: RangeName | ContainerRange;
   zero?: 'integer' | 'float' | 'minimum';
 };
@@ -88,19 +144,28 @@ export type Scheme =
   | { kind: 'keep' }
   /** A storage type: a float dtype or a ggml block type. */
   | { kind: 'storage'; type: StorageType; rounding?: Rounding }
-  | IntegerScheme;
+  | WeightScheme;
 
-/** Short name for tables: 'q4_k', 'int4 g128 asym', 'keep'. */
+export function isWeightScheme(scheme: Scheme): scheme is WeightScheme {
+  return scheme.kind !== 'keep' && scheme.kind !== 'storage';
+}
+
+/** Short name for tables: 'q4_k', 'int4 g128 asym', 'nf4 g64', 'keep'. */
 export function schemeLabel(scheme: Scheme): string {
   switch (scheme.kind) {
     case 'keep':
       return 'keep';
     case 'storage':
       return scheme.type;
-    case 'integer': {
-      const { granularity } = scheme;
-      const per = typeof granularity === 'string' ? granularity : `g${granularity.group}`;
-      return `int${scheme.bits} ${per} ${scheme.symmetric ? 'sym' : 'asym'}`;
-    }
+    case 'codebook':
+      return `${scheme.bits / scheme.dim}-bit book${scheme.dim > 1 ? ` of ${scheme.dim}` : ''} ${scheme.per}`;
+    case 'table':
+      return `${scheme.table} ${granularityLabel(scheme.granularity)}`;
+    case 'integer':
+      return `int${scheme.bits} ${granularityLabel(scheme.granularity)} ${scheme.symmetric ? 'sym' : 'asym'}`;
   }
+}
+
+function granularityLabel(granularity: Granularity): string {
+  return typeof granularity === 'string' ? granularity : `g${granularity.group}`;
 }

@@ -1,1 +1,2 @@
+export type * from './form.ts';
 export type * from './types.ts';

@@ -2,10 +2,10 @@
 import * as z from 'zod';
 import type { JsonObject } from '../../checkpoint/types.ts';
 import { ModelError } from '../../errors.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import type { ActivationScheme } from '../../quantized/types.ts';
 import type { Linear } from '../linears.ts';
 import { gridBits } from '../tile-fields.ts';
-import type { TileForm } from '../types.ts';
 
 /** The version whose layout this is. */
 const VERSION = '0.20.0';

@@ -4,12 +4,13 @@
  */
 import type { TensorHead } from '../../checkpoint/safetensors/index.ts';
 import type { IntegerScheme } from '../../quantize/scheme.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import { type StorageType, storage } from '../../tensor/storage.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
 import { gridBits, rowsOfWords, tileFormOf } from '../tile-fields.ts';
-import type { Container, TileForm } from '../types.ts';
+import type { Container } from '../types.ts';
 import { compressedTensorsConfig } from './config.ts';
 
 /** Widths that loaders have kernels for, and that all versions pack alike. */

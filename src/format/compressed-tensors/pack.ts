@@ -10,6 +10,8 @@
  *
  * int-quantized and naive-quantized ('int8'): weight i8 [out, in], weight_scale as above, weight_zero_point i8 like the scale.
  */
+
+import type { TileForm } from '../../quantized/form.ts';
 import type { Levels, QuantizedTile } from '../../quantized/types.ts';
 import type { FieldSize } from '../field-ranges.ts';
 import type { Packing, TileRange } from '../packings.ts';
@@ -29,7 +31,6 @@ import {
   unpackRows,
 } from '../tile-fields.ts';
 import { transpose } from '../transpose.ts';
-import type { TileForm } from '../types.ts';
 
 /** How the codes of rows lie in their words, and the zero points, which are packed down the rows. */
 interface Words {

@@ -2,10 +2,11 @@
 import type { Checkpoint, TensorEntry } from '../../checkpoint/types.ts';
 import { ModelError } from '../../errors.ts';
 import { read } from '../../io/index.ts';
+import type { LevelForm, TileForm } from '../../quantized/form.ts';
 import { packingOf } from '../packings.ts';
 import { fieldEntry, misfit, parseConfig } from '../quantization-config.ts';
 import { tileLabel } from '../tile-fields.ts';
-import type { Field, LevelForm, TileForm } from '../types.ts';
+import type { Field } from '../types.ts';
 import { type JoinedTensors, plainWeight, type Unnamed, weightTensor } from '../weight.ts';
 import { configSchema, type WeightGroup, weightGroups } from './config.ts';
 

@@ -4,12 +4,13 @@
  */
 import type { JsonObject } from '../../checkpoint/types.ts';
 import type { Scheme } from '../../quantize/scheme.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
 import { packTile } from '../packings.ts';
 import { rowMultipleOf } from '../row-order.ts';
 import { fieldSizes, fieldType, tileFormOf, tileLabel } from '../tile-fields.ts';
-import type { Container, LayoutRequest, TileForm, WeightTensor } from '../types.ts';
+import type { Container, LayoutRequest, WeightTensor } from '../types.ts';
 import { type Described, METADATA_KEY } from './descriptor.ts';
 
 export const fewbits: Container = {

@@ -1,9 +1,9 @@
 /** The document in `__metadata__` that says how each quantized tensor lies in the file. */
 import * as z from 'zod';
 import { FormatError } from '../../errors.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import type { ActivationScheme } from '../../quantized/types.ts';
 import { isStorageType, type StorageType } from '../../tensor/storage.ts';
-import type { TileForm } from '../types.ts';
 
 export const METADATA_KEY = 'fewbits';
 

@@ -4,9 +4,9 @@
  */
 import { encodeF16Array } from '../../numeric/index.ts';
 import { spreadRow } from '../../quantize/index.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { storageBytes } from '../../tensor/storage.ts';
-import type { TileForm } from '../types.ts';
 
 const BLOCK = 32;
 

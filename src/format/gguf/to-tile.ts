@@ -1,8 +1,8 @@
 /** ggml blocks that mean the same as integer tiles: x = d q with an f16 scale for 32 values. */
 import { decodeF16 } from '../../numeric/f16.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { type StorageType, storage } from '../../tensor/storage.ts';
-import type { TileForm } from '../types.ts';
 
 const BLOCK = 32;
 

@@ -1,9 +1,10 @@
 /** `quantization_config` of config.json, and quantize_config.json, as GPTQModel 7.7 writes them. */
 import * as z from 'zod';
 import type { Json, JsonObject } from '../../checkpoint/types.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import type { Linear } from '../linears.ts';
 import { gridBits } from '../tile-fields.ts';
-import type { Provenance, TileForm } from '../types.ts';
+import type { Provenance } from '../types.ts';
 
 export const gptqBits: readonly number[] = [2, 3, 4, 8];
 

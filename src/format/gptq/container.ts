@@ -3,12 +3,13 @@
  * docs/formats.md describes the bytes.
  */
 import type { TensorHead } from '../../checkpoint/safetensors/index.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import { storage } from '../../tensor/storage.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
 import { gridBits, rowsOfWords, tileFormOf } from '../tile-fields.ts';
-import type { Container, Layout, TileForm } from '../types.ts';
+import type { Container, Layout } from '../types.ts';
 import { gptqBits, gptqConfig, versionOf } from './config.ts';
 
 export const gptq: Container = {

@@ -10,6 +10,7 @@
  * taken off each by itself, modulo 8.
  */
 import { FormatError } from '../../errors.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import type { FieldSize } from '../field-ranges.ts';
 import { isSequential, packGroupIndex, readGroupIndex } from '../group-index.ts';
@@ -27,7 +28,6 @@ import {
   unpackRows,
 } from '../tile-fields.ts';
 import { transpose } from '../transpose.ts';
-import type { TileForm } from '../types.ts';
 
 export const gptq = packing(1);
 export const gptqV2 = packing(2);

@@ -2,11 +2,12 @@
 import type { Checkpoint, TensorEntry } from '../../checkpoint/types.ts';
 import { ModelError } from '../../errors.ts';
 import { read } from '../../io/index.ts';
+import type { TileForm } from '../../quantized/form.ts';
 import { isSequential, readGroupIndex } from '../group-index.ts';
 import { packingOf } from '../packings.ts';
 import { fieldEntry, misfit, parseConfig } from '../quantization-config.ts';
 import { rowsOfWords, tileLabel, unpackRows } from '../tile-fields.ts';
-import type { Field, TileForm } from '../types.ts';
+import type { Field } from '../types.ts';
 import { type JoinedTensors, plainWeight, type Unnamed, weightTensor } from '../weight.ts';
 import { configSchema, type GptqConfig, gptqBits } from './config.ts';
 

@@ -1,0 +1,121 @@
+/**
+ * What a quantized tensor has besides codes and levels. Rows stay in rows of their own, so that any worker can write any rows; every
+ * size is known from the form.
+ *
+ *   column_scale   [1, cols]
+ *   sparse_column  u16 or i32 [rows, k], rising in each row     sparse_value  [rows, k]
+ *   column_index   i32 [1, n]                                   column_value  [rows, n]
+ *   low_rank_a     [rows, r]                                    low_rank_b    [r, cols]
+ *   book           [rows, entries * dim], or [1, entries * dim] for one book a tensor
+ */
+import { FormatError } from '../errors.ts';
+import type { FloatStored, TileForm } from '../quantized/form.ts';
+import type { Grid, QuantizedTile } from '../quantized/types.ts';
+import type { FieldSize } from './field-ranges.ts';
+import { packFloats, unpackFloats } from './level-fields.ts';
+
+export type ApartType = FloatStored | 'u16' | 'i32';
+
+/** A field of such a part: its dtype, its values a row (or in all), how it is taken from a tile. */
+interface ApartField {
+  type: ApartType;
+  perRow?: number;
+  whole?: number;
+  pack(tile: QuantizedTile): Uint8Array;
+}
+
+const bytesOf = { f32: 4, f16: 2, bf16: 2, u16: 2, i32: 4 } as const;
+
+export function apartFields(form: TileForm, cols: number): Record<string, ApartField> {
+  const { columnScale, sparse, columns, lowRank, grid } = form;
+  const indexType = sparseIndex(cols);
+  return {
+    ...(columnScale && {
+      column_scale: { type: columnScale, whole: cols, pack: (tile) => packFloats(tile.columnScale!, columnScale) },
+    }),
+    ...(sparse && {
+      sparse_column: {
+        type: indexType,
+        perRow: sparse.perRow,
+        pack: (tile) => bytesIn(indexType === 'u16' ? Uint16Array.from(tile.sparse!.col) : tile.sparse!.col),
+      },
+      sparse_value: { type: sparse.stored, perRow: sparse.perRow, pack: (tile) => packFloats(tile.sparse!.value, sparse.stored) },
+    }),
+    ...(columns && {
+      column_index: { type: 'i32', whole: columns.count, pack: (tile) => bytesIn(tile.columns!.index) },
+      column_value: { type: columns.stored, perRow: columns.count, pack: (tile) => packFloats(tile.columns!.value, columns.stored) },
+    }),
+    ...(lowRank && {
+      low_rank_a: { type: lowRank.stored, perRow: lowRank.rank, pack: (tile) => packFloats(tile.lowRank!.a, lowRank.stored) },
+      low_rank_b: { type: lowRank.stored, whole: lowRank.rank * cols, pack: (tile) => packFloats(tile.lowRank!.b, lowRank.stored) },
+    }),
+    ...(grid.kind === 'books' && {
+      book: {
+        type: grid.stored,
+        ...(grid.per === 'row' ? { perRow: 2 ** grid.bits * grid.dim } : { whole: 2 ** grid.bits * grid.dim }),
+        pack: (tile) => packFloats((tile.grid as Extract<Grid, { kind: 'codebook' }>).values, grid.stored),
+      },
+    }),
+  };
+}
+
+export function apartSizes(form: TileForm, cols: number): Record<string, FieldSize> {
+  return Object.fromEntries(
+    Object.entries(apartFields(form, cols)).map(([key, { type, perRow, whole }]) => [
+      key,
+      whole === undefined ? { rowBytes: perRow! * bytesOf[type] } : { rowBytes: 0, whole: whole * bytesOf[type] },
+    ]),
+  );
+}
+
+/** @throws FormatError for a column that the tensor does not have */
+export function unpackApart(
+  form: TileForm,
+  fields: Record<string, Uint8Array>,
+  { rows, cols, name }: { rows: number; cols: number; name: string },
+): Pick<QuantizedTile, 'columnScale' | 'sparse' | 'columns' | 'lowRank'> {
+  const { columnScale, sparse, columns, lowRank } = form;
+  return {
+    ...(columnScale && { columnScale: unpackFloats(fields['column_scale']!, columnScale) }),
+    ...(sparse && {
+      sparse: {
+        row: Int32Array.from({ length: rows * sparse.perRow }, (_, i) => Math.floor(i / sparse.perRow)),
+        col: inside(indicesIn(fields['sparse_column']!, sparseIndex(cols)), cols, `${name}.sparse_column`),
+        value: unpackFloats(fields['sparse_value']!, sparse.stored),
+        stored: sparse.stored,
+      },
+    }),
+    ...(columns && {
+      columns: {
+        index: inside(indicesIn(fields['column_index']!, 'i32'), cols, `${name}.column_index`),
+        value: unpackFloats(fields['column_value']!, columns.stored),
+        stored: columns.stored,
+      },
+    }),
+    ...(lowRank && {
+      lowRank: {
+        a: unpackFloats(fields['low_rank_a']!, lowRank.stored),
+        b: unpackFloats(fields['low_rank_b']!, lowRank.stored),
+      },
+    }),
+  };
+}
+
+function sparseIndex(cols: number): 'u16' | 'i32' {
+  return cols <= 2 ** 16 ? 'u16' : 'i32';
+}
+
+function bytesIn({ buffer, byteOffset, byteLength }: Uint16Array | Int32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+function indicesIn(bytes: Uint8Array, type: 'u16' | 'i32'): Int32Array {
+  const { buffer } = bytes.slice();
+  return type === 'u16' ? Int32Array.from(new Uint16Array(buffer)) : new Int32Array(buffer);
+}
+
+function inside(index: Int32Array, cols: number, where: string): Int32Array {
+  const wrong = index.find((col) => col < 0 || col >= cols);
+  if (wrong === undefined) return index;
+  throw new FormatError({ what: 'no such column', where, value: wrong, limit: cols - 1, next: 'the file is damaged; make it again' });
+}
