@@ -2,7 +2,7 @@
 import type { TensorHead } from '../checkpoint/safetensors/index.ts';
 import { RecipeError } from '../errors.ts';
 import { architectureOf, type Role, roleGroups } from '../model/index.ts';
-import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import { type IntegerScheme, isPlainInteger, type Scheme } from '../quantize/scheme.ts';
 import type { TileForm } from '../quantized/form.ts';
 import type { ActivationScheme } from '../quantized/types.ts';
 import { type StorageType, storage, storageBytes } from '../tensor/storage.ts';
@@ -89,7 +89,7 @@ function isLinear({ role, name, shape }: WeightTensor): boolean {
 function linearOf(tensor: WeightTensor, scheme: Scheme, { form, holds, container }: LinearFields): Linear | undefined {
   const { name, role, shape, stored } = tensor;
   const module = moduleOf(name);
-  if (scheme.kind === 'integer') {
+  if (isPlainInteger(scheme)) {
     if (isLinear(tensor) && name.endsWith('.weight') && shape.length === 2)
       return { module, role, form: form(scheme), scheme, ...(scheme.input && { input: scheme.input }) };
     throw new RecipeError({

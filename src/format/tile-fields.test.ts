@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { quantizeMatrix, quantizeRows } from '../quantize/index.ts';
+import { integerForm } from '../quantize/kinds/integer.ts';
 import type { IntegerScheme } from '../quantize/scheme.ts';
 import { packTile, unpackTile } from './packings.ts';
 import { randomValues } from './synthetic.fixture.ts';
-import { fieldSizes, fieldType, tileFormOf, tileLabel } from './tile-fields.ts';
+import { fieldSizes, fieldType, tileLabel } from './tile-fields.ts';
 
 const rows = 6;
 const cols = 48;
@@ -28,7 +29,7 @@ for (let bits = 1; bits <= 8; bits++) {
 describe('every grid, granularity, scale and zero', () => {
   test.each(schemes.map((scheme) => ({ scheme, label: JSON.stringify(scheme) })))('$label', ({ scheme }) => {
     const { tile } = quantizeMatrix(x, [rows, cols], scheme);
-    const form = tileFormOf(scheme);
+    const form = integerForm(scheme);
     const fields = packTile(tile, form);
     for (const [key, { rowBytes, whole }] of Object.entries(fieldSizes(form, cols))) {
       expect(fields[key]!.length, key).toBe(whole ?? rows * rowBytes);
@@ -52,7 +53,7 @@ test('any rows can be packed and unpacked by themselves', () => {
     granularity: { group: 16 },
     scaleType: 'f16',
   } as const;
-  const form = tileFormOf(scheme);
+  const form = integerForm(scheme);
   const whole = packTile(quantizeMatrix(x, [rows, cols], scheme).tile, form);
   const place = { name: 'm', shape: [rows, cols], from: 2, to: 5 } as const;
   const part = packTile(quantizeRows(x.subarray(2 * cols, 5 * cols), place, scheme), form);
@@ -61,7 +62,7 @@ test('any rows can be packed and unpacked by themselves', () => {
 });
 
 test('fields and their names', () => {
-  const form = tileFormOf({
+  const form = integerForm({
     kind: 'integer',
     bits: 3,
     symmetric: false,

@@ -150,6 +150,11 @@ export function isWeightScheme(scheme: Scheme): scheme is WeightScheme {
   return scheme.kind !== 'keep' && scheme.kind !== 'storage';
 }
 
+/** Integers under scales, with nothing kept apart: what the containers of other projects hold. */
+export function isPlainInteger(scheme: Scheme): scheme is IntegerScheme {
+  return scheme.kind === 'integer' && !scheme.split && !scheme.balance;
+}
+
 /** Short name for tables: 'q4_k', 'int4 g128 asym', 'nf4 g64', 'keep'. */
 export function schemeLabel(scheme: Scheme): string {
   switch (scheme.kind) {

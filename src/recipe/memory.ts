@@ -2,14 +2,15 @@
 import type { Layout, Model } from '../format/types.ts';
 import { layerRunBytes } from '../graph/layer-runs.ts';
 import { type ModelSpec, modelTensors } from '../model/index.ts';
+import { schemeSurveys } from '../quantize/kinds/encode.ts';
+import { isWeightScheme } from '../quantize/scheme.ts';
 import { elements } from '../tensor/tensor.ts';
 import { type Group, hessianBytes, type PlanNode } from './nodes.ts';
-import { seesAllValues } from './resolve.ts';
 import { isSolved, sourceRowBytes, tilesOf } from './tiles.ts';
 
 /**
  * Measured: Node itself with the library; a worker's own isolate and kernels; and what an isolate lets pile up outside of its heap
- * before it collects (V8 allows 64 MB), which integer grids do, because they are encoded in JavaScript arrays.
+ * before it collects (V8 allows 64 MB), which grids do, because they are encoded in JavaScript arrays.
  */
 const BASE_MEMORY = 160e6;
 const WORKER_MEMORY = 30e6;
@@ -30,12 +31,13 @@ export function peakMemory({ model, layout, nodes, threads, calibration }: Memor
     if (!first) continue;
     if (isSolved(tensor)) tile = Math.max(tile, (first[1] - first[0]) * tensor.from.cols * SOLVED_VALUE_BYTES);
     const share = (first[1] - first[0]) / tensor.from.rows;
-    const integers = tensor.scheme.kind === 'integer' ? 3 * 4 * elements(tensor.shape) * share : 0;
-    const survey = tensor.scheme.kind === 'integer' && seesAllValues(tensor.scheme) ? 3 * 4 * elements(tensor.shape) : 0;
-    tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + integers);
+    const { scheme } = tensor;
+    const arrays = isWeightScheme(scheme) ? 3 * 4 * elements(tensor.shape) * share : 0;
+    const survey = isWeightScheme(scheme) && schemeSurveys(scheme) === 'matrix' ? 4 * 4 * elements(tensor.shape) : 0;
+    tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + arrays);
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
-  const garbage = layout.tensors.some((tensor) => tensor.scheme.kind === 'integer') ? WORKER_GARBAGE : 0;
+  const garbage = layout.tensors.some((tensor) => isWeightScheme(tensor.scheme)) ? WORKER_GARBAGE : 0;
   const calibrated = calibrationMemory(model, nodes, calibration);
   return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + garbage + tile) + calibrated);
 }

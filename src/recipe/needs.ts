@@ -1,16 +1,15 @@
 /** Which statistics of its input a matrix needs to be quantized. */
 import type { Model, WeightTensor } from '../format/types.ts';
 import { roleGroups } from '../model/types.ts';
-import { rangeNeeds } from '../quantize/index.ts';
-import type { Scheme } from '../quantize/scheme.ts';
+import { schemeNeeds } from '../quantize/kinds/encode.ts';
+import { isWeightScheme, type Scheme } from '../quantize/scheme.ts';
 import type { StatisticKind } from '../quantize/statistics.ts';
 import { storageKind } from '../tensor/storage.ts';
 
 /** The kinds a scheme cannot do without; none for a scheme that looks at the weights alone. */
 export function needsOf(scheme: Scheme): readonly StatisticKind[] {
-  if (scheme.kind === 'keep') return [];
-  const range = scheme.kind === 'integer' ? rangeNeeds(scheme.range) : [];
-  return [...new Set([...range, ...(scheme.rounding ? (['hessian'] as const) : [])])];
+  if (isWeightScheme(scheme)) return schemeNeeds(scheme);
+  return scheme.kind === 'storage' && scheme.rounding ? ['hessian'] : [];
 }
 
 /** Whether a scheme's codes can be chosen with feedback: integers, and block types whose scales are fixed beforehand. */

@@ -9,6 +9,8 @@
  */
 import type { Model, PlacedTensor } from '../format/types.ts';
 import { type InputGroup, inputGroups, linearOf } from '../model/index.ts';
+import { schemeSurveys } from '../quantize/kinds/encode.ts';
+import { isWeightScheme } from '../quantize/scheme.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
 import { needsOf } from './needs.ts';
 import type { Calibration } from './schema.ts';
@@ -43,10 +45,10 @@ export function planNodes({ model, tensors, order, statistics }: NodesRequest): 
   const nodes: PlanNode[] = [];
   const write = (tensor: number, after: string[]) =>
     nodes.push({ id: `write ${tensors[tensor]!.source}`, kind: 'write', tensor, after });
-  /** A scale for the whole tensor is made of the limits of all its tiles. Returns what the write waits for. */
+  /** What all rows agree on is found before the first is written. Returns what the write waits for. */
   const survey = (tensor: number, after: string[]): string[] => {
     const { source, scheme, from } = tensors[tensor]!;
-    if (scheme.kind !== 'integer' || scheme.granularity !== 'tensor' || from.rows === 0) return after;
+    if (!isWeightScheme(scheme) || !schemeSurveys(scheme) || from.rows === 0) return after;
     nodes.push({ id: `survey ${source}`, kind: 'survey', tensor, after });
     return [`survey ${source}`];
   };

@@ -8,7 +8,7 @@ import { fingerprint, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
 import { linearOf } from '../model/index.ts';
-import { schemeLabel } from '../quantize/scheme.ts';
+import { isWeightScheme, schemeLabel } from '../quantize/scheme.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
@@ -111,7 +111,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
   const quantized = schemes.some(
-    ({ scheme }) => scheme.kind === 'integer' || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
+    ({ scheme }) => isWeightScheme(scheme) || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
   );
   const calibration = plannedCalibration(model, parsed, schemes, options);
   // What a run does not use says nothing about its output.
@@ -244,7 +244,7 @@ function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightT
 function roundedTwice(schemes: Resolved['schemes']): string[] {
   const twice = schemes.filter(({ tensor: { stored }, scheme }) => {
     if (stored.form === 'values' || (stored.form === 'storage' && storage[stored.type].block === 1)) return false;
-    if (scheme.kind !== 'storage') return scheme.kind === 'integer';
+    if (scheme.kind !== 'storage') return isWeightScheme(scheme);
     return storage[scheme.type].block > 1 && (stored.form !== 'storage' || stored.type !== scheme.type);
   });
   const [first] = twice;

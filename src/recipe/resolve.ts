@@ -8,7 +8,9 @@ import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
 import { blockTypes } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
-import { clippingRanges, type IntegerScheme, type Scheme, schemeLabel } from '../quantize/scheme.ts';
+import { schemeSurveys } from '../quantize/kinds/encode.ts';
+import { kindOf } from '../quantize/kinds/registry.ts';
+import { isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../quantize/scheme.ts';
 import { storageKind } from '../tensor/storage.ts';
 import { asMatrix, elements } from '../tensor/tensor.ts';
 import { ggufFacts } from './gguf-facts.ts';
@@ -158,7 +160,7 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
     warnings.push(`${tensor.name}: ${scheme.type} -> ${type}: rows of ${cols} values do not fit ${scheme.type}'s blocks`);
     return { ...scheme, type };
   }
-  if (scheme.kind === 'integer') checkSurvey(tensor, scheme);
+  if (isWeightScheme(scheme)) checkSurvey(tensor, scheme);
   checkEncoder(tensor, scheme);
   const reason = container.refuses(scheme, tensor.shape);
   if (reason !== undefined) {
@@ -171,19 +173,14 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
   return scheme;
 }
 
-/** Values of the largest tensor that is surveyed in one piece: 64 MiB of f32, and copies of it. */
-export const MAX_SURVEY_VALUES = 2 ** 24;
+/** Values of the largest tensor that is surveyed in one piece: 256 MiB of f32, and copies of it. */
+export const MAX_SURVEY_VALUES = 2 ** 26;
 
-/** Whether the range has to see all values that share a scale at once, and they are those of the whole tensor. */
-export function seesAllValues({ granularity, range }: IntegerScheme): boolean {
-  return granularity === 'tensor' && (clippingRanges as readonly string[]).includes(range);
-}
-
-function checkSurvey(tensor: WeightTensor, scheme: IntegerScheme): void {
+function checkSurvey(tensor: WeightTensor, scheme: WeightScheme): void {
   const values = elements(tensor.shape);
-  if (!seesAllValues(scheme) || values <= MAX_SURVEY_VALUES) return;
+  if (schemeSurveys(scheme) !== 'matrix' || values <= MAX_SURVEY_VALUES) return;
   throw new RecipeError({
-    what: `a ${scheme.range} range for a whole tensor needs all its values at once`,
+    what: `${schemeLabel(scheme)} needs all values of a tensor at once`,
     where: tensor.name,
     value: `${values} values`,
     limit: MAX_SURVEY_VALUES,
@@ -219,8 +216,9 @@ export function checkDecoder({ source, from, scheme }: Pick<PlacedTensor, 'sourc
 function checkGroups(schemes: Resolved['schemes']): void {
   const columns = new Map<number, number>();
   const grouped = schemes.flatMap(({ tensor, scheme }) => {
-    if (scheme.kind !== 'integer' || typeof scheme.granularity !== 'object') return [];
-    return [{ tensor, group: scheme.granularity.group, cols: asMatrix(tensor.shape).cols }];
+    if (!isWeightScheme(scheme)) return [];
+    const group = kindOf(scheme).run(scheme);
+    return group > 1 ? [{ tensor, group, cols: asMatrix(tensor.shape).cols }] : [];
   });
   for (const { group, cols } of grouped) columns.set(group, greatestCommonDivisor(cols, columns.get(group) ?? 0));
   for (const { tensor, group, cols } of grouped) {

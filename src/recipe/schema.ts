@@ -4,7 +4,7 @@
 import * as z from 'zod';
 import { RecipeError } from '../errors.ts';
 import { roleGroups, roles } from '../model/index.ts';
-import { clippingRanges } from '../quantize/scheme.ts';
+import { clippingRanges, tableNames } from '../quantize/scheme.ts';
 import { isStorageType, type StorageType } from '../tensor/storage.ts';
 
 const storageType = z
@@ -85,6 +85,37 @@ const input = z
   })
   .describe("How the linear's input is quantized at run time.");
 
+const split = z
+  .strictObject({
+    sparse: z
+      .strictObject({
+        share: z.number().gt(0).max(0.5).describe('Of each row.'),
+        by: z
+          .enum(['magnitude', 'sensitivity'])
+          .default('sensitivity')
+          .describe('The largest values, or those whose rounding costs the output most (needs mean squares of the inputs).'),
+      })
+      .optional(),
+    columns: z
+      .strictObject({ count: z.int().min(1).max(65_536) })
+      .optional()
+      .describe('So many columns with the largest inputs (needs absmax of the inputs).'),
+    lowRank: z
+      .strictObject({ rank: z.int().min(1).max(4096), weighted: z.boolean().default(false) })
+      .optional()
+      .describe("The error's best approximation of this rank, by the inputs' mean squares where weighted."),
+  })
+  .refine((s) => Object.values(s).some((one) => one !== undefined), { message: 'a split needs sparse, columns or lowRank' })
+  .describe('What stays at high precision beside the codes.');
+
+/** What a scheme of any grid can say besides its grid. */
+const extras = {
+  rounding: rounding.optional(),
+  input: input.optional(),
+  split: split.optional(),
+  balance: z.literal('sinkhorn').optional().describe('A factor for each column, found by balancing rows and columns (SINQ).'),
+};
+
 const integerScheme = z
   .strictObject({
     kind: z.literal('integer'),
@@ -95,18 +126,50 @@ const integerScheme = z
     rangeOptions: rangeOptions.optional(),
     scaleType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     zero: z.enum(['integer', 'float']).optional(),
-    rounding: rounding.optional(),
     signed: z.boolean().optional().describe('Whether the grid has negative values; default: where symmetric.'),
     emptyGroup: z
       .enum(['one', 'epsilon', 'zero', 'unit'])
       .optional()
       .describe('The scale of a group of zeros: 1, the epsilon of the compute dtype, 0, or that of the range [-1, 1].'),
     arithmetic: arithmetic.optional(),
-    input: input.optional(),
+    ...extras,
   })
   .describe(
     'An integer grid. absmax-* ranges are symmetric, minmax is asymmetric, the others are either; imatrix and output-mse need statistics.',
   );
+
+const tableScheme = z
+  .strictObject({
+    kind: z.literal('table'),
+    table: z.enum(tableNames),
+    granularity,
+    range: z
+      .enum(['absmax', 'mse', 'imatrix'])
+      .default('absmax')
+      .describe('The largest value lands on the largest of the table, or the scale of least (weighted) error is searched.'),
+    scaleType: z.enum(['f32', 'f16', 'bf16', 'e8m0']).default('f16'),
+    nested: z
+      .strictObject({
+        stored: z.union([z.literal('e4m3'), z.strictObject({ bits: z.int().min(2).max(8) })]),
+        per: z.enum(['row', 'tensor']),
+      })
+      .optional()
+      .describe('Scales are codes under one float for each row or for the tensor.'),
+    ...extras,
+  })
+  .describe('A grid of listed values under a scale: NF4, minifloats, ternary ...');
+
+const codebookScheme = z
+  .strictObject({
+    kind: z.literal('codebook'),
+    bits: z.int().min(1).max(8).describe('Of an index, which stands for dim values.'),
+    dim: z.union([z.literal(1), z.literal(2), z.literal(4)]).default(1),
+    per: z.enum(['row', 'tensor']).default('row').describe('Who shares a book.'),
+    weighted: z.boolean().default(false).describe('Columns count by the mean squares of their inputs.'),
+    bookType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
+    ...extras,
+  })
+  .describe('A grid that is learned from the weights by k-means.');
 
 export const scheme = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('keep') }).describe('Stays as it is in the source.'),
@@ -114,6 +177,8 @@ export const scheme = z.discriminatedUnion('kind', [
     .strictObject({ kind: z.literal('storage'), type: storageType, rounding: rounding.optional() })
     .describe('A float dtype or a ggml block type.'),
   integerScheme,
+  tableScheme,
+  codebookScheme,
 ]);
 
 /** Tensor names are far shorter; a match takes name x pattern steps. */

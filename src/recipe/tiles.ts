@@ -1,12 +1,13 @@
 /** The row ranges in which tensors are worked: they depend on the plan alone, so that sums over tiles do not depend on threads. */
 import type { PlacedTensor } from '../format/types.ts';
 import { storageBytes, storageKind } from '../tensor/storage.ts';
-import { seesAllValues } from './resolve.ts';
+import { schemeSurveys } from '../quantize/kinds/encode.ts';
+import { isWeightScheme } from '../quantize/scheme.ts';
 
 /** Bytes of source that one tile reads: large enough for the disk, small enough that many workers stay within bounds. */
 const TILE_BYTES = 4 * 2 ** 20;
-/** Integer grids are encoded in JavaScript, with several arrays of a tile's values alive at once. */
-const INTEGER_TILE_BYTES = 2 ** 19;
+/** Grids are encoded in JavaScript, with several arrays of a tile's values alive at once. */
+const GRID_TILE_BYTES = 2 ** 19;
 
 /** Feedback reads the factor once a tile: the more rows, the better; but each matrix gives work to several threads. */
 const SOLVED_TILE_BYTES = 4 * 2 ** 20;
@@ -38,7 +39,7 @@ export function tilesOf(tensor: PlacedTensor): (readonly [from: number, to: numb
   const { rows } = tensor.from;
   const rowBytes = Math.max(sourceRowBytes(tensor), tensor.bytes / Math.max(1, rows));
   const solved = isSolved(tensor);
-  const tileBytes = solved ? SOLVED_TILE_BYTES : tensor.scheme.kind === 'integer' ? INTEGER_TILE_BYTES : TILE_BYTES;
+  const tileBytes = solved ? SOLVED_TILE_BYTES : isWeightScheme(tensor.scheme) ? GRID_TILE_BYTES : TILE_BYTES;
   const fitting = Math.max(1, Math.floor(tileBytes / Math.max(1, rowBytes)));
   const wanted = solved ? Math.max(1, Math.min(fitting, Math.ceil(rows / SOLVED_TILES))) : fitting;
   const step = Math.max(tensor.rowMultiple, Math.floor(wanted / tensor.rowMultiple) * tensor.rowMultiple);
@@ -48,12 +49,12 @@ export function tilesOf(tensor: PlacedTensor): (readonly [from: number, to: numb
 }
 
 /**
- * The row ranges whose limits a scale for the whole tensor is made of. Smallest and largest values can be merged over tiles; a
- * percentile or a search needs all values at once (`resolveSchemes` refuses tensors that are too large for it).
+ * The row ranges that are surveyed. Smallest and largest values can be merged over tiles; a percentile, a search, balanced columns or
+ * a low rank need all values at once (`resolveSchemes` refuses tensors that are too large for it).
  */
 export function surveyTilesOf(tensor: PlacedTensor): (readonly [from: number, to: number])[] {
   const { scheme, from } = tensor;
-  return scheme.kind === 'integer' && seesAllValues(scheme) ? [[0, from.rows]] : tilesOf(tensor);
+  return isWeightScheme(scheme) && schemeSurveys(scheme) === 'matrix' ? [[0, from.rows]] : tilesOf(tensor);
 }
 
 export function sourceRowBytes({ from }: PlacedTensor): number {

@@ -2,11 +2,11 @@ import { VerificationError } from '../errors.ts';
 import { type GridErrors, measureTile, type TileErrors } from '../evaluate/tensor-report.ts';
 import type { FetchedRows } from '../format/read-rows.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import { floatTypes } from '../numeric/float.ts';
-import { completeArithmetic } from '../quantize/arithmetic.ts';
 import { gridTable } from '../quantize/dequantize.ts';
 import { splitError } from '../quantize/error.ts';
-import type { Scheme } from '../quantize/scheme.ts';
+import { HALF_STEP } from '../quantize/kinds/integer.ts';
+import { kindOf } from '../quantize/kinds/registry.ts';
+import { isWeightScheme, type Scheme } from '../quantize/scheme.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 
 /** Measures fetched rows against what became of them; undefined for integers, which are only copied. */
@@ -21,23 +21,16 @@ export function compareRows(
     source.decode(first, n, x);
     output.decode(first, n, y);
   });
-  return output.tile ? { ...errors, grid: gridErrors(kernels, place, source, output, output.tile) } : errors;
+  // Of books there is no single list of codes to count, and no step.
+  const counted = output.tile && gridTable(output.tile.grid);
+  return counted ? { ...errors, grid: gridErrors(kernels, place, source, output, output.tile!) } : errors;
 }
 
-/** Rounding to nearest moves a value by at most half a step; float arithmetic adds its own rounding to that. */
-export const HALF_STEP = 0.501;
-
-/**
- * Steps by which a value inside the range of its codes may move; undefined where codes are not the nearest ones. Narrow arithmetic
- * rounds the value, the quotient and the sum with the zero point; a scale used before it is cast differs from the stored one.
- */
+/** Steps by which a value inside the range of its codes may move; undefined where codes are not the nearest ones. */
 export function stepLimit(scheme: Scheme): number | undefined {
-  if (scheme.kind !== 'integer') return HALF_STEP;
-  if (scheme.rounding) return undefined;
-  const { compute, scale } = completeArithmetic(scheme.arithmetic);
-  const narrow = compute === 'f16' || compute === 'bf16' ? (3 * floatTypes[compute].epsilon) / 2 : 0;
-  const cast = scale === 'beforeCast' ? floatTypes[scheme.scaleType].epsilon / 2 : 0;
-  return HALF_STEP + 2 ** scheme.bits * (narrow + cast);
+  if (!isWeightScheme(scheme)) return HALF_STEP;
+  const moved = scheme.rounding || scheme.split || scheme.balance;
+  return moved ? undefined : kindOf(scheme).stepLimit(scheme);
 }
 
 function gridErrors(

@@ -26,8 +26,8 @@ export function roundIntegers(task: TileTask, scheme: IntegerScheme, kernels: Ke
   const inputs = solvedInputs(task)!;
   const target = targetOf(task, kernels, rows, inputs);
   const [from, to] = task.rows;
-  const survey = task.survey && { survey: { min: task.survey[0], max: task.survey[1] } };
-  const place = { name: task.name, shape: [task.from.rows, task.from.cols] as const, from, to, ...survey };
+  const limits = task.survey?.limits;
+  const place = { name: task.name, shape: [task.from.rows, task.from.cols] as const, from, to, ...(limits && { survey: limits }) };
   const ranges = rangeInputs(rangeNeeds(scheme.range), scheme.granularity, task.from.cols, inputs);
   const tile = gptqRows(kernels, target, place, scheme as GptqScheme, inputs.factor, { inputs: ranges });
   refineTile(target, tile, inputs.hessian, { rounds: scheme.rounding!.refine, math: mathOf(kernels) });

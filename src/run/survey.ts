@@ -1,14 +1,11 @@
 import type { PlacedTensor } from '../format/types.ts';
+import type { Survey } from '../quantize/kinds/types.ts';
 import { surveyTilesOf } from '../recipe/tiles.ts';
 import type { TileInputs, TileTask } from './tile.ts';
 import type { TileWorkers } from './workers.ts';
 
-/** A scale for the whole tensor needs the limits of its range before the first tile is encoded. */
-export async function surveyTensor(
-  tensor: PlacedTensor,
-  workers: TileWorkers,
-  inputs?: TileInputs,
-): Promise<readonly [min: number, max: number]> {
+/** What all rows of a tensor agree on, before the first tile is encoded. */
+export async function surveyTensor(tensor: PlacedTensor, workers: TileWorkers, inputs?: TileInputs): Promise<Survey> {
   const task: Omit<TileTask, 'rows'> = {
     name: tensor.source,
     container: 'fewbits',
@@ -19,5 +16,10 @@ export async function surveyTensor(
     steps: 'check',
   };
   const parts = await Promise.all(surveyTilesOf(tensor).map((rows) => workers.survey({ ...task, rows })));
-  return [Math.min(...parts.map(([min]) => min)), Math.max(...parts.map(([, max]) => max))];
+  const limits = parts.flatMap((part) => part.limits ?? []);
+  if (limits.length === 0) return parts[0]!;
+  return {
+    ...parts[0],
+    limits: { min: Math.min(...limits.map(({ min }) => min)), max: Math.max(...limits.map(({ max }) => max)) },
+  };
 }

@@ -5,6 +5,7 @@ import { writeField } from '../format/field-ranges.ts';
 import type { PlacedTensor } from '../format/types.ts';
 import type { ByteSink } from '../io/types.ts';
 import type { Plan } from '../recipe/plan.ts';
+import type { Survey } from '../quantize/kinds/types.ts';
 import { tilesOf } from '../recipe/tiles.ts';
 import { inOrder } from './in-order.ts';
 import type { Journal } from './journal.ts';
@@ -28,8 +29,8 @@ type Rows = readonly [from: number, to: number];
 export class TensorWriter {
   /** By tensor of the layout: the errors of its tiles, in any order. */
   readonly errors: TileErrors[][];
-  /** Smallest and largest value of tensors that share one scale. */
-  readonly surveys = new Map<number, readonly [min: number, max: number]>();
+  /** What all rows of a tensor agree on; forgotten when it is written. */
+  readonly surveys = new Map<number, Survey>();
   /** What is known of the inputs of tensors that are rounded with feedback; forgotten when the tensor is written. */
   readonly inputs = new Map<number, TileInputs>();
   /** Tiles taken over from an earlier run. */
@@ -62,7 +63,10 @@ export class TensorWriter {
           this.#one(index, rows),
     );
     await inOrder(jobs, this.#parts.workers.size * 2, signal);
-    for (const index of tensors) this.inputs.delete(index);
+    for (const index of tensors) {
+      this.inputs.delete(index);
+      this.surveys.delete(index);
+    }
   }
 
   /** @throws VerificationError when a tile of the output was never written: a plan that forgets a tensor shows here. */

@@ -16,11 +16,12 @@ import { storedRow } from '../format/row-order.ts';
 import type { ContainerName, Field, StoredTensor, Stripes } from '../format/types.ts';
 import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import { rangeInputs, rangeNeeds } from '../quantize/index.ts';
-import { quantizeRows, surveyLimits } from '../quantize/quantize-matrix.ts';
+import { encodeRows, surveyScheme } from '../quantize/kinds/encode.ts';
+import type { Survey } from '../quantize/kinds/types.ts';
+import type { TilePlace } from '../quantize/quantize-matrix.ts';
 import type { Drift } from '../quantize/rounding/drift.ts';
 import type { Factor } from '../quantize/rounding/factor.ts';
-import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import { isWeightScheme, type Scheme, type WeightScheme } from '../quantize/scheme.ts';
 import type { TileForm } from '../quantized/form.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import { compareRows, stepLimit } from './compare-rows.ts';
@@ -44,8 +45,8 @@ export interface TileTask {
   fields: Record<string, TileField>;
   rows: readonly [from: number, to: number];
   inputs?: TileInputs;
-  /** Smallest and largest value of the whole tensor, where the scheme shares one scale. */
-  survey?: readonly [min: number, max: number];
+  /** What all rows of the tensor agree on. */
+  survey?: Survey;
   /** write: encode and write; check: read back and compare only; both: one after the other. */
   steps: 'write' | 'check' | 'both';
 }
@@ -54,6 +55,8 @@ export interface TileTask {
 export interface TileInputs {
   /** Of each column, [cols]: the importance matrix of the block types. */
   meansquare?: Float32Array;
+  /** [cols] */
+  absmax?: Float32Array;
   /** For error feedback. */
   factor?: Factor;
   /** (1 / n) sum of x x', [cols, cols], where there is a factor with its damp; shared between threads where memory can be. */
@@ -115,22 +118,27 @@ function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] 
     return [{ key: 'data', bytes: () => blocks }];
   }
   if (solved && scheme.kind === 'integer') return packed(task, roundIntegers(task, scheme, kernels, rows));
-  if (scheme.kind !== 'integer') {
+  if (!isWeightScheme(scheme)) {
     const exact = exactly(task, rows);
     if (exact) return [{ key: 'data', bytes: () => exact }];
     const type = scheme.kind === 'storage' ? scheme.type : rows.raw!.type;
     const arena = encodeStorage(task, kernels, rows, type);
     return [{ key: 'data', arena, bytes: () => kernels.bytes(arena.at, arena.length) }];
   }
-  const { cols } = task.from;
-  const at = kernels.alloc(rows.count * cols * 4);
+  return packed(task, encodeRows(valuesOf(task, kernels, rows), placeOf(task), scheme, task.inputs ?? {}, task.survey));
+}
+
+/** In the kernels' memory, [rows of the task, cols]. */
+function valuesOf(task: TileTask, kernels: Kernels, rows: FetchedRows): Float32Array {
+  const count = rows.count * task.from.cols;
+  const at = kernels.alloc(count * 4);
   rows.decode(0, rows.count, at);
   checkFinite(task, kernels, at, 0, rows.count);
-  const [from, to] = task.rows;
-  const survey = task.survey && { survey: { min: task.survey[0], max: task.survey[1] } };
-  const place = { name: task.name, shape: [task.from.rows, cols] as const, from, to, ...survey };
-  const inputs = rangeInputs(rangeNeeds(scheme.range), scheme.granularity, cols, task.inputs ?? {});
-  return packed(task, quantizeRows(kernels.f32(at, rows.count * cols), place, scheme, { inputs }));
+  return kernels.f32(at, count);
+}
+
+function placeOf({ name, from: { rows, cols }, rows: [from, to] }: TileTask): TilePlace {
+  return { name, shape: [rows, cols], from, to };
 }
 
 /** Every tile writes the levels of the whole tensor, the same bytes: each can then be read back before the first is done. */
@@ -198,16 +206,9 @@ function readBack(task: TileTask, rows: FetchedRows, pieces?: TilePiece[]): Stor
   return { ...shape, form: 'storage', type, data: fields['data']! };
 }
 
-/** The limits that the scheme's range finds in the task's rows: for one scale a tensor they are merged over its tiles. */
-export async function surveyTile(task: TileTask, { kernels, open }: TileTools): Promise<readonly [min: number, max: number]> {
+/** What the task's rows say of what all rows agree on: limits are merged over the tiles of the tensor. */
+export async function surveyTile(task: TileTask, { kernels, open }: TileTools): Promise<Survey> {
   kernels.reset();
   const rows = await fetchRows(kernels, open, task.from, ...task.rows);
-  const count = rows.count * task.from.cols;
-  const at = kernels.alloc(count * 4);
-  rows.decode(0, rows.count, at);
-  checkFinite(task, kernels, at, 0, rows.count);
-  const scheme = task.scheme as IntegerScheme;
-  const inputs = rangeInputs(rangeNeeds(scheme.range), scheme.granularity, task.from.cols, task.inputs ?? {});
-  const { min, max } = surveyLimits(kernels.f32(at, count), scheme, inputs);
-  return [min, max];
+  return surveyScheme(valuesOf(task, kernels, rows), placeOf(task), task.scheme as WeightScheme, task.inputs ?? {});
 }

@@ -10,7 +10,7 @@ import type { FetchedRows } from '../format/read-rows.ts';
 import type { Model, WeightTensor } from '../format/types.ts';
 import { firstBadScale } from '../kernels/index.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import type { Scheme } from '../quantize/scheme.ts';
+import { isWeightScheme, type Scheme } from '../quantize/scheme.ts';
 import { parseRecipe, type Recipe } from '../recipe/schema.ts';
 import { storage } from '../tensor/storage.ts';
 import { compareRows, stepLimit } from './compare-rows.ts';
@@ -124,7 +124,7 @@ function roundingLimit({ checkpoint }: Model): number | undefined {
   const recipe = stored && recipeOf(stored);
   if (!recipe || recipe.rounding) return undefined;
   const schemes = [recipe.scheme, ...recipe.rules.map(({ scheme }) => scheme)] as (Scheme | undefined)[];
-  const limits = schemes.flatMap((scheme) => (scheme?.kind === 'integer' ? [stepLimit(scheme)] : []));
+  const limits = schemes.flatMap((scheme) => (scheme && isWeightScheme(scheme) ? [stepLimit(scheme)] : []));
   return limits.reduce((most, one) => (most === undefined || one === undefined ? undefined : Math.max(most, one)), limits[0]);
 }
 

@@ -3,13 +3,14 @@
  * the bytes.
  */
 import type { TensorHead } from '../../checkpoint/safetensors/index.ts';
-import type { IntegerScheme } from '../../quantize/scheme.ts';
+import { type IntegerScheme, isPlainInteger } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { type StorageType, storage } from '../../tensor/storage.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
-import { gridBits, rowsOfWords, tileFormOf } from '../tile-fields.ts';
+import { integerForm } from '../../quantize/kinds/integer.ts';
+import { gridBits, rowsOfWords } from '../tile-fields.ts';
 import type { Container } from '../types.ts';
 import { compressedTensorsConfig } from './config.ts';
 
@@ -26,6 +27,7 @@ export const compressedTensors: Container = {
     if (scheme.kind === 'keep') return undefined;
     if (scheme.kind === 'storage')
       return storage[scheme.type].block === 1 ? undefined : `${scheme.type} is a type of ggml, and linears here are integers`;
+    if (!isPlainInteger(scheme)) return 'its linears are integers under scales and nothing else';
     return refusedInteger(scheme) ?? refusedForm(formOf(scheme), shape);
   },
   customary: (symmetric, weightType) => ({
@@ -57,7 +59,7 @@ export const compressedTensors: Container = {
 
 /** W8A8 and one scale a tensor are stored as plain int8, all else packed. */
 function formOf(scheme: IntegerScheme): TileForm {
-  const { zero, grid, ...form } = tileFormOf(scheme);
+  const { zero, grid, ...form } = integerForm(scheme);
   const plain = scheme.input !== undefined || scheme.granularity === 'tensor';
   return packedAs(plain ? 'int8' : 'compressed-tensors', { ...form, grid, ...(zero && !scheme.symmetric && { zero }) });
 }

@@ -15,21 +15,9 @@ import type { TileForm } from '../../quantized/form.ts';
 import type { Levels, QuantizedTile } from '../../quantized/types.ts';
 import type { FieldSize } from '../field-ranges.ts';
 import type { Packing, TileRange } from '../packings.ts';
-import {
-  gridBits,
-  levelSize,
-  lowest,
-  orderSize,
-  packLevel,
-  packOrder,
-  packRows,
-  perRow,
-  rowsOfWords,
-  sharingIn,
-  tileOf,
-  unpackLevel,
-  unpackRows,
-} from '../tile-fields.ts';
+import { packRows, unpackRows } from '../code-rows.ts';
+import { levelSize, packLevel, perRow, unpackLevel } from '../level-fields.ts';
+import { gridBits, lowest, orderSize, packOrder, rowsOfWords, sharingIn, tileOf } from '../tile-fields.ts';
 import { transpose } from '../transpose.ts';
 
 /** How the codes of rows lie in their words, and the zero points, which are packed down the rows. */

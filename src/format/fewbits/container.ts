@@ -3,13 +3,14 @@
  * evaluated. docs/formats.md describes the bytes.
  */
 import type { JsonObject } from '../../checkpoint/types.ts';
-import type { Scheme } from '../../quantize/scheme.ts';
+import { schemeForm } from '../../quantize/kinds/encode.ts';
+import { isWeightScheme, type Scheme } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
 import { packTile } from '../packings.ts';
 import { rowMultipleOf } from '../row-order.ts';
-import { fieldSizes, fieldType, tileFormOf, tileLabel } from '../tile-fields.ts';
+import { fieldSizes, fieldType, tileLabel } from '../tile-fields.ts';
 import type { Container, LayoutRequest, WeightTensor } from '../types.ts';
 import { type Described, METADATA_KEY } from './descriptor.ts';
 
@@ -40,9 +41,9 @@ function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, D
   const { name, shape, stored } = tensor;
   const { rows, cols } = stored;
   const common = { name, source: name, role: tensor.role, shape, from: stored, rowMultiple: rowMultipleOf(stored) };
-  const tile = scheme.kind === 'integer' ? tileFormOf(scheme) : keptTile(tensor, scheme);
+  const tile = isWeightScheme(scheme) ? schemeForm(scheme, cols) : keptTile(tensor, scheme);
   if (tile) {
-    const input = scheme.kind === 'integer' ? scheme.input : tensor.input;
+    const input = isWeightScheme(scheme) ? scheme.input : tensor.input;
     described.set(name, { shape: [...shape], form: 'tile', tile, ...(input && { input }) });
     const sizes = fieldSizes(tile, cols);
     const entries = Object.entries(sizes).map(([key, size]) => ({

@@ -11,11 +11,30 @@ export type Described =
   | { shape: number[]; form: 'tile'; tile: TileForm; input?: ActivationScheme }
   | { shape: number[]; form: 'blocks'; type: StorageType };
 
+const float = z.enum(['f32', 'f16', 'bf16']);
+
 const level = z.strictObject({
-  stored: z.union([z.enum(['f32', 'f16', 'bf16']), z.strictObject({ bits: z.int().min(1).max(8) })]),
+  stored: z.union([float, z.enum(['e4m3', 'e8m0']), z.strictObject({ bits: z.int().min(1).max(8) })]),
   group: z.int().min(0),
   wholeTensor: z.boolean().optional(),
+  parent: z.strictObject({ stored: float, per: z.enum(['row', 'tensor']) }).optional(),
 });
+
+/** Counts that fields are sized by; the bytes of the file bound them. */
+const count = z.int().min(0).max(1_000_000);
+
+const grid = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('integer'), bits: z.int().min(1).max(8), signed: z.boolean() }),
+  z.strictObject({ kind: z.literal('minifloat'), format: z.enum(['e2m1', 'e2m3', 'e3m2', 'e4m3', 'e5m2']) }),
+  z.strictObject({ kind: z.literal('table'), name: z.string().max(100).optional(), values: z.array(z.number()).min(2).max(256) }),
+  z.strictObject({
+    kind: z.literal('books'),
+    bits: z.int().min(1).max(8),
+    dim: z.int().min(1).max(4),
+    per: z.enum(['row', 'tensor']),
+    stored: float,
+  }),
+]);
 
 const shape = z
   .array(
@@ -32,10 +51,14 @@ const described = z.discriminatedUnion('form', [
     shape,
     form: z.literal('tile'),
     tile: z.strictObject({
-      grid: z.strictObject({ kind: z.literal('integer'), bits: z.int().min(1).max(8), signed: z.boolean() }),
+      grid,
       order: z.boolean().optional(),
       scale: level,
       zero: level.extend({ kind: z.enum(['integer', 'float', 'minimum']) }).optional(),
+      columnScale: float.optional(),
+      sparse: z.strictObject({ perRow: count, stored: float }).optional(),
+      columns: z.strictObject({ count, stored: float }).optional(),
+      lowRank: z.strictObject({ rank: count, stored: float }).optional(),
     }),
     input: z
       .strictObject({

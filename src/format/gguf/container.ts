@@ -6,7 +6,7 @@ import { layoutGguf, splitFileName } from '../../checkpoint/gguf/index.ts';
 import type { GgufValue } from '../../checkpoint/types.ts';
 import { ModelError } from '../../errors.ts';
 import { read } from '../../io/index.ts';
-import { schemeLabel } from '../../quantize/scheme.ts';
+import { isWeightScheme, schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
 import { packTile } from '../packings.ts';
@@ -25,7 +25,7 @@ export const gguf: Container = {
   extensions: ['.gguf'],
   convention: 'ggml block types, encoded as llama.cpp does (ggml built without FMA contraction)',
   refuses: (scheme) => {
-    if (scheme.kind === 'integer') return 'its grids are the ggml types';
+    if (isWeightScheme(scheme)) return 'its grids are the ggml types';
     const type = scheme.kind === 'storage' ? scheme.type : undefined;
     return type !== undefined && storage[type].ggml === undefined ? `ggml has no type ${type}` : undefined;
   },

@@ -3,7 +3,7 @@ import { decodeRows, loadKernels } from '../../kernels/index.ts';
 import { quantizeMatrix } from '../../quantize/index.ts';
 import type { IntegerScheme } from '../../quantize/scheme.ts';
 import { randomValues } from '../synthetic.fixture.ts';
-import { tileFormOf } from '../tile-fields.ts';
+import { integerForm } from '../../quantize/kinds/integer.ts';
 import { exactBlocks, exactTypeOf } from './from-tile.ts';
 
 const base = {
@@ -14,7 +14,7 @@ const base = {
   granularity: { group: 64 },
   scaleType: 'f16',
 } as const;
-const typeOf = (changes: Partial<IntegerScheme>, cols = 128) => exactTypeOf(tileFormOf({ ...base, ...changes }), cols);
+const typeOf = (changes: Partial<IntegerScheme>, cols = 128) => exactTypeOf(integerForm({ ...base, ...changes }), cols);
 
 describe('which grids a ggml type holds', () => {
   test.each<[Partial<IntegerScheme>, number, string | undefined]>([
@@ -45,7 +45,7 @@ describe('blocks decode to the values of the tile, bit for bit', () => {
         if (bits === 1 && range === 'absmax-narrow') continue; // has one code only
         const scheme = { ...base, bits, granularity, range };
         const { tile, dequantized } = quantizeMatrix(x, [6, cols], scheme);
-        const type = exactTypeOf(tileFormOf(scheme), cols)!;
+        const type = exactTypeOf(integerForm(scheme), cols)!;
         const blocks = exactBlocks(tile, type, (r) => 5 - r);
         const decoded = decodeRows(kernels, type, blocks, x.length);
         const values = dequantized();

@@ -3,6 +3,7 @@ import { decodeF16 } from '../../numeric/f16.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { type StorageType, storage } from '../../tensor/storage.ts';
+import { gridIn } from '../tile-fields.ts';
 
 const BLOCK = 32;
 
@@ -59,5 +60,5 @@ export function tileOfBlocks(
       read(bytes.subarray(at + 2, at + blockBytes), codes.subarray(b * BLOCK, (b + 1) * BLOCK));
     }
   }
-  return { ...place, grid: form.grid, codes, scale: { values: scales, stored: 'f16', per: { rows: 1, cols: BLOCK } } };
+  return { ...place, grid: gridIn(form.grid), codes, scale: { values: scales, stored: 'f16', per: { rows: 1, cols: BLOCK } } };
 }

@@ -3,12 +3,14 @@
  * docs/formats.md describes the bytes.
  */
 import type { TensorHead } from '../../checkpoint/safetensors/index.ts';
+import { isPlainInteger } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { storage } from '../../tensor/storage.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
-import { gridBits, rowsOfWords, tileFormOf } from '../tile-fields.ts';
+import { integerForm } from '../../quantize/kinds/integer.ts';
+import { gridBits, rowsOfWords } from '../tile-fields.ts';
 import type { Container, Layout } from '../types.ts';
 import { gptqBits, gptqConfig, versionOf } from './config.ts';
 
@@ -23,6 +25,7 @@ export const gptq: Container = {
     if (scheme.kind === 'keep') return undefined;
     if (scheme.kind === 'storage')
       return storage[scheme.type].block === 1 ? undefined : `${scheme.type} is a type of ggml, and linears here are integers`;
+    if (!isPlainInteger(scheme)) return 'its linears are integers under scales and nothing else';
     if (scheme.granularity === 'tensor') return 'scales are shared by groups or rows: use --group';
     if (scheme.input) return 'it does not say how activations are quantized: use --to compressed-tensors';
     if (scheme.zero === 'float') return 'its zero points are integers';
@@ -40,7 +43,7 @@ export const gptq: Container = {
   async layout(request) {
     const { tensors, linears, kept, warnings } = placeLinears(request, {
       container: 'gptq',
-      form: (scheme) => formOf(tileFormOf(scheme), scheme.symmetric),
+      form: (scheme) => formOf(integerForm(scheme), scheme.symmetric),
       holds,
       head,
       bias: 'f16',

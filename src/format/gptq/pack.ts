@@ -15,18 +15,9 @@ import type { QuantizedTile } from '../../quantized/types.ts';
 import type { FieldSize } from '../field-ranges.ts';
 import { isSequential, packGroupIndex, readGroupIndex } from '../group-index.ts';
 import type { Packing, TileRange } from '../packings.ts';
-import {
-  gridBits,
-  lowest,
-  packFloats,
-  packRows,
-  perRow,
-  rowsOfWords,
-  sharingIn,
-  tileOf,
-  unpackFloats,
-  unpackRows,
-} from '../tile-fields.ts';
+import { packRows, unpackRows } from '../code-rows.ts';
+import { packFloats, perRow, unpackFloats } from '../level-fields.ts';
+import { gridBits, lowest, rowsOfWords, sharingIn, tileOf } from '../tile-fields.ts';
 import { transpose } from '../transpose.ts';
 
 export const gptq = packing(1);

@@ -37,7 +37,8 @@ function inputsOf({ range, granularity }: IntegerScheme, cols: number, inputs: I
   return rangeInputs(rangeNeeds(range), granularity, cols, inputs);
 }
 
-function integerForm(scheme: IntegerScheme): TileForm {
+/** How integers lie in fields. */
+export function integerForm(scheme: IntegerScheme): TileForm {
   const { granularity, rounding } = scheme;
   const zero = zeroOf(scheme);
   const per = {

@@ -1,0 +1,112 @@
+/**
+ * Rows of a matrix by any scheme: outliers are taken out, columns are balanced, the rest goes to the grid.
+ *   x̂ = columnScale * grid((x without outliers) / columnScale) + a b, and outliers as they are
+ */
+import type { TileForm } from '../../quantized/form.ts';
+import type { QuantizedTile } from '../../quantized/types.ts';
+import { dequantizeTile } from '../dequantize.ts';
+import type { TilePlace } from '../quantize-matrix.ts';
+import type { WeightScheme } from '../scheme.ts';
+import type { StatisticKind } from '../statistics.ts';
+import { outlierColumns, outliersOf, sparsePerRow, withoutApart } from './apart.ts';
+import { kindOf } from './registry.ts';
+import type { InputStatistics, Survey } from './types.ts';
+
+/** Statistics of the input that the scheme cannot do without. */
+export function schemeNeeds(scheme: WeightScheme): readonly StatisticKind[] {
+  const { split, rounding } = scheme;
+  const needs: StatisticKind[] = [...kindOf(scheme).needs(scheme)];
+  if (rounding) needs.push('hessian');
+  if (split?.sparse?.by === 'sensitivity' || split?.lowRank?.weighted) needs.push('meansquare');
+  if (split?.columns) needs.push('absmax');
+  return [...new Set(needs)];
+}
+
+/** How the result lies in fields. */
+export function schemeForm(scheme: WeightScheme, cols: number): TileForm {
+  const { split, balance } = scheme;
+  const { sparse, columns, lowRank } = split ?? {};
+  return {
+    ...kindOf(scheme).form(scheme),
+    ...(balance && { columnScale: 'f32' as const }),
+    ...(sparse && { sparse: { perRow: sparsePerRow(sparse.share, cols), stored: 'f16' as const } }),
+    ...(columns && { columns: { count: columns.count, stored: 'f16' as const } }),
+    ...(lowRank && { lowRank: { rank: lowRank.rank, stored: 'f16' as const } }),
+  };
+}
+
+/** What has to be seen before the first row is encoded: limits that are merged over tiles, or all rows at once. */
+export function schemeSurveys(scheme: WeightScheme): 'limits' | 'matrix' | undefined {
+  return scheme.balance || scheme.split?.lowRank ? 'matrix' : kindOf(scheme).surveys(scheme);
+}
+
+/** x: [rows of the place, cols]; where `schemeSurveys` says matrix all rows. */
+export function surveyScheme(x: Float32Array, place: TilePlace, scheme: WeightScheme, inputs: InputStatistics): Survey {
+  const kind = kindOf(scheme);
+  const cols = place.shape[1];
+  let found: Survey = scheme.balance ? { columnScale: balance(takenApart(x, place, scheme, inputs).rest, place.shape) } : {};
+  if (kind.surveys(scheme)) {
+    const { rest } = takenApart(x, place, scheme, inputs);
+    found = { ...found, ...kind.survey(divided(rest, cols, found.columnScale), place, scheme, inputs) };
+  }
+  const { lowRank } = scheme.split ?? {};
+  if (!lowRank) return found;
+  const quantized = dequantizeTile(encodeRows(x, place, scheme, inputs, found));
+  const error = x.map((value, i) => value - quantized[i]!);
+  const weights = lowRank.weighted ? inputs.meansquare : undefined;
+  return { ...found, lowRank: lowRankOf(error, place.shape, { rank: lowRank.rank, ...(weights && { weights }) }) };
+}
+
+/**
+ * Codes nearest to the rows of a matrix. x: [to - from, cols]
+ * @throws NumericError for NaN and infinities, RecipeError for groups or statistics that do not fit
+ */
+export function encodeRows(
+  x: Float32Array,
+  place: TilePlace,
+  scheme: WeightScheme,
+  inputs: InputStatistics,
+  survey: Survey = {},
+): QuantizedTile {
+  const { columnScale, lowRank } = survey;
+  const { rest, ...apart } = takenApart(x, place, scheme, inputs);
+  const tile = kindOf(scheme).quantize(divided(rest, place.shape[1], columnScale), place, scheme, inputs, survey);
+  const rank = scheme.split?.lowRank?.rank ?? 0;
+  return {
+    ...tile,
+    ...(columnScale && { columnScale }),
+    ...apart,
+    ...(lowRank && { lowRank: { a: lowRank.a.slice(place.from * rank, place.to * rank), b: lowRank.b } }),
+  };
+}
+
+type Apart = Pick<QuantizedTile, 'sparse' | 'columns'> & { rest: Float32Array };
+
+function takenApart(x: Float32Array, place: TilePlace, scheme: WeightScheme, inputs: InputStatistics): Apart {
+  const { sparse, columns } = scheme.split ?? {};
+  if (!sparse && !columns) return { rest: x };
+  const { name, shape } = place;
+  const cols = shape[1];
+  const wide = columns && outlierColumns(x, inputs.absmax, cols, columns.count, name);
+  const narrow = withoutApart(x, cols, undefined, wide);
+  const kept =
+    sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs), cols, sparsePerRow(sparse.share, cols));
+  return { rest: withoutApart(narrow, cols, kept), ...(kept && { sparse: kept }), ...(wide && { columns: wide }) };
+}
+
+/** What a value is worth keeping: its magnitude, or the error of its rounding times the mean square of its input. */
+function scoresOf(x: Float32Array, place: TilePlace, scheme: WeightScheme, inputs: InputStatistics): Float32Array {
+  if (scheme.split!.sparse!.by === 'magnitude') return x.map(Math.abs);
+  const { split: _, balance: __, ...plain } = scheme;
+  const cols = place.shape[1];
+  const whole = { name: place.name, shape: [x.length / cols, cols] as const, from: 0, to: x.length / cols };
+  const kind = kindOf(plain);
+  const survey = kind.surveys(plain) ? kind.survey(x, whole, plain, inputs) : {};
+  const quantized = dequantizeTile(kind.quantize(x, whole, plain, inputs, survey));
+  return x.map((value, i) => (value - quantized[i]!) ** 2 * (inputs.meansquare?.[i % cols] ?? 1));
+}
+
+/** x / columnScale, [rows, cols]. */
+function divided(x: Float32Array, cols: number, columnScale?: Float32Array): Float32Array {
+  return columnScale ? x.map((value, i) => value / columnScale[i % cols]!) : x;
+}
