@@ -14,13 +14,16 @@ export type ClippingRange = (typeof clippingRanges)[number];
 /** Rules that only one container has by custom, beside those that recipes name. */
 export type ContainerRange = 'signed-extreme';
 
+/** Further ranges that may leave values outside, for callers of the quantizer: recipes name those of `clippingRanges`. */
+export type SearchedRange = 'sqnr' | 'entropy' | 'hqq';
+
 /** Parameters of the ranges that have some; the others ignore them. */
 export interface RangeOptions {
   /** percentile: share of the values that stays inside, in percent (default 99.9). */
   percentile?: number;
-  /** mse, imatrix, output-mse: candidate ratios are 1 - i / 100 for i in [0, steps) (default 80). */
+  /** mse, sqnr, entropy, imatrix, output-mse: candidate ratios are 1 - i / 100 for i in [0, steps) (default 80); hqq: iterations (20). */
   steps?: number;
-  /** mse: the error is |x - x̂| to this power (default 2; llm-compressor and GPTQ use 2.4). */
+  /** The error is |x - x̂| to this power; mse: 2 by default (llm-compressor and GPTQ use 2.4), hqq: 0.7. */
   power?: number;
   /** Ranges that clip: the range whose formula turns the limits they find into a scale (default absmax-narrow or minmax). */
   base?: Exclude<RangeName | ContainerRange, ClippingRange>;
@@ -78,7 +81,7 @@ export interface IntegerScheme {
 
 /** What the quantizer itself accepts: also the ranges of single containers, and a minimum instead of a zero. */
 export type MatrixScheme = Omit<IntegerScheme, 'range' | 'zero'> & {
-  range: RangeName | ContainerRange;
+  range: RangeName | ContainerRange | SearchedRange;
   zero?: 'integer' | 'float' | 'minimum';
 };
 
