@@ -8,7 +8,7 @@ export type Granularity = 'tensor' | 'channel' | { group: number };
 export type RangeName = 'absmax-narrow' | 'absmax-full' | 'absmax-half' | 'absmax-gptq' | 'minmax' | ClippingRange;
 
 /** Ranges that may leave values outside: they have to see all values that share a scale at once. */
-export const clippingRanges = ['percentile', 'mse', 'imatrix', 'output-mse'] as const;
+export const clippingRanges = ['percentile', 'mse', 'sqnr', 'entropy', 'hqq', 'imatrix', 'output-mse'] as const;
 export type ClippingRange = (typeof clippingRanges)[number];
 
 /** Rules that only one container has by custom, beside those that recipes name. */
@@ -18,9 +18,9 @@ export type ContainerRange = 'signed-extreme';
 export interface RangeOptions {
   /** percentile: share of the values that stays inside, in percent (default 99.9). */
   percentile?: number;
-  /** mse, imatrix, output-mse: candidate ratios are 1 - i / 100 for i in [0, steps) (default 80). */
+  /** mse, sqnr, entropy, imatrix, output-mse: candidate ratios are 1 - i / 100 for i in [0, steps) (default 80); hqq: iterations (20). */
   steps?: number;
-  /** mse: the error is |x - x̂| to this power (default 2; llm-compressor and GPTQ use 2.4). */
+  /** The error is |x - x̂| to this power; mse: 2 by default (llm-compressor and GPTQ use 2.4), hqq: 0.7. */
   power?: number;
   /** Ranges that clip: the range whose formula turns the limits they find into a scale (default absmax-narrow or minmax). */
   base?: Exclude<RangeName | ContainerRange, ClippingRange>;

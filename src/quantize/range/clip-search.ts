@@ -43,7 +43,7 @@ export function searchClip(all: Limits, context: RangeContext, errorOf: ErrorOf)
 }
 
 /** Scale and zero as decoding will see them; undefined where the scale is 0. */
-function stepOf(limits: Limits, context: RangeContext): Step | undefined {
+export function stepOf(limits: Limits, context: RangeContext): Step | undefined {
   const exact = baseOf(context).scale(limits, context);
   const scale = context.cast(exact);
   if (scale === 0) return undefined;

@@ -1,24 +1,30 @@
 import { NumericError, RecipeError } from '../../errors.ts';
-import type { ContainerRange, RangeName } from '../scheme.ts';
+import type { MatrixScheme } from '../scheme.ts';
 import type { StatisticKind } from '../statistics.ts';
 import { baseRanges, checkSymmetry } from './base.ts';
+import { entropy } from './entropy.ts';
+import { hqq } from './hqq.ts';
 import { imatrix } from './imatrix.ts';
 import { mse } from './mse.ts';
 import { outputMse } from './output-mse.ts';
 import { percentile } from './percentile.ts';
+import { sqnr } from './sqnr.ts';
 import type { Limits, Range, RangeContext } from './types.ts';
 import { middleZero, zeroPoint } from './zero-point.ts';
 
-export const ranges: Readonly<Record<RangeName | ContainerRange, Range>> = {
+export const ranges: Readonly<Record<MatrixScheme['range'], Range>> = {
   ...baseRanges,
   percentile,
   mse,
   imatrix,
   'output-mse': outputMse,
+  sqnr,
+  entropy,
+  hqq,
 };
 
 /** The statistics of a linear's input that its range cannot do without. */
-export function rangeNeeds(name: RangeName | ContainerRange): readonly StatisticKind[] {
+export function rangeNeeds(name: MatrixScheme['range']): readonly StatisticKind[] {
   return ranges[name].needs ?? [];
 }
 
@@ -28,7 +34,7 @@ export function rangeOf(name: string, symmetric: boolean): Range {
     const next = `choose one of ${Object.keys(ranges).join(', ')}`;
     throw new RecipeError({ what: 'there is no such range', value: name, next });
   }
-  const range = ranges[name as RangeName | ContainerRange];
+  const range = ranges[name as MatrixScheme['range']];
   checkSymmetry(range, symmetric);
   return range;
 }

@@ -4,7 +4,7 @@
  */
 import type { Arithmetic } from '../../quantized/types.ts';
 import type { IntegerGrid } from '../grid/integer.ts';
-import type { ContainerRange, MatrixScheme, RangeName, RangeOptions } from '../scheme.ts';
+import type { MatrixScheme, RangeOptions } from '../scheme.ts';
 import type { StatisticKind } from '../statistics.ts';
 
 /** The smallest and the largest value of a sharing group, or the interval that is left after clipping. */
@@ -40,7 +40,7 @@ export interface RangeContext {
 }
 
 export interface Range {
-  readonly name: RangeName | ContainerRange;
+  readonly name: MatrixScheme['range'];
   readonly schemes: 'symmetric' | 'asymmetric' | 'both';
   /** Statistics without which `limits` throws a RecipeError. */
   readonly needs?: readonly StatisticKind[];
