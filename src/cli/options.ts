@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FileError, RecipeError } from '../errors.ts';
-import { presets, type QuantizeOptions } from '../recipe/index.ts';
+import { methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
 import type { Common } from './terminal.ts';
 
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -83,15 +83,13 @@ export function threadsOf({ threads }: Common): number {
 export function withQuantization(command: Command): Command {
   return command
     .option('--recipe <file>', 'a recipe; options override it')
-    .option('--method <name>', `${Object.keys(presets).join(', ')}`)
-    .option('--bits <b>', 'bits of an integer grid (4)', integer(1, 8))
+    .option('--method <name>', `${Object.keys(methods).join(', ')}`)
+    .option('--bits <b>', 'bits of a code (4)', integer(1, 8))
     .option('--group <n>', 'consecutive inputs that share a scale; -1 = the whole row (128)', integer(-1))
     .option('--symmetric', 'no zero point')
     .option('--asymmetric', 'with a zero point')
-    .option(
-      '--range <name>',
-      'absmax, absmax-narrow, absmax-full, absmax-half, absmax-gptq, minmax, percentile, mse, imatrix, output-mse',
-    )
+    .option('--range <name>', `absmax, ${rangeNames.join(', ')}`)
+    .option('--double-quant', 'scales of NF4 and FP4 in 8 bits under one float')
     .option('--type <name>', 'a GGUF file type (q4_k_m) or a tensor type (q6_k)')
     .option('--activation-bits <b>', "bits of the linears' inputs, quantized token by token at run time", integer(2, 8))
     .option('--to <container>', 'gguf, gptq, compressed-tensors, fewbits or safetensors (default: by the extension of OUT)')
@@ -128,6 +126,7 @@ export interface QuantizationFlags extends Common {
   asymmetric?: boolean;
   range?: string;
   activationBits?: number;
+  doubleQuant?: boolean;
   type?: string;
   to?: string;
   pure?: boolean;
@@ -150,7 +149,7 @@ export interface QuantizationFlags extends Common {
 
 export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
   if (flags.symmetric && flags.asymmetric) throw new RecipeError('--symmetric and --asymmetric exclude each other');
-  const { recipe, method, bits, group, range, activationBits, type, to, pure, keep, encoder } = flags;
+  const { recipe, method, bits, group, range, activationBits, doubleQuant, type, to, pure, keep, encoder } = flags;
   const { actOrder, damp, refine, calibration, samples, context, seed, chatTemplate, layers } = flags;
   const symmetric = flags.symmetric ? true : flags.asymmetric ? false : undefined;
   const given = {
@@ -159,6 +158,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     group,
     range,
     activationBits,
+    doubleQuant,
     type,
     to,
     pure,

@@ -62,8 +62,8 @@ export interface Split {
 
 /** Scales stored as codes under one float for each row or for the tensor. */
 export interface NestedScales {
-  /** Integer codes of so many bits, or E4M3. */
-  stored: 'e4m3' | { bits: number };
+  /** Of the codes, integers from 0. */
+  bits: number;
   per: 'row' | 'tensor';
 }
 
@@ -111,8 +111,23 @@ export interface TableScheme extends SchemeExtras {
   granularity: Granularity;
   /** The largest value of a group lands on the largest of the table, or the scale of least error is searched. */
   range: 'absmax' | 'mse' | 'imatrix';
-  scaleType: 'f32' | 'f16' | 'bf16' | 'e8m0';
+  scaleType: 'f32' | 'f16' | 'bf16';
   nested?: NestedScales;
+}
+
+/** Minifloats in blocks of 32 under a power of two: MXFP4, MXFP6, MXFP8. */
+export interface MxScheme extends SchemeExtras {
+  kind: 'mx';
+  element: 'e2m1' | 'e2m3' | 'e3m2' | 'e4m3' | 'e5m2';
+  /** OCP's rule, the power above, the smallest that clips nothing, or the better of OCP's and the one above. */
+  exponent: 'floor' | 'ceil' | 'fit' | 'best';
+}
+
+/** E2M1 in blocks of 16 under E4M3 scales under one f32. */
+export interface Nvfp4Scheme extends SchemeExtras {
+  kind: 'nvfp4';
+  /** Where the largest value of a block lies: on 6, on 6 or 4, or wherever least is lost. */
+  scale: 'six' | 'four-over-six' | 'search';
 }
 
 /** A grid that is learned from the weights: k-means. */
@@ -130,7 +145,7 @@ export interface CodebookScheme extends SchemeExtras {
 }
 
 /** What the matrix quantizers take: one row of kinds/registry.ts each. */
-export type WeightScheme = IntegerScheme | TableScheme | CodebookScheme;
+export type WeightScheme = IntegerScheme | TableScheme | MxScheme | Nvfp4Scheme | CodebookScheme;
 
 /** What the quantizer itself accepts: also the ranges of single containers, and a minimum instead of a zero. */
 export type MatrixScheme = Omit<IntegerScheme, 'range' | 'zero' | 'split' | 'balance'> & {
@@ -166,6 +181,10 @@ export function schemeLabel(scheme: Scheme): string {
       return `${scheme.bits / scheme.dim}-bit book${scheme.dim > 1 ? ` of ${scheme.dim}` : ''} ${scheme.per}`;
     case 'table':
       return `${scheme.table} ${granularityLabel(scheme.granularity)}`;
+    case 'mx':
+      return `mx ${scheme.element}`;
+    case 'nvfp4':
+      return 'nvfp4';
     case 'integer':
       return `int${scheme.bits} ${granularityLabel(scheme.granularity)} ${scheme.symmetric ? 'sym' : 'asym'}`;
   }

@@ -5,10 +5,11 @@ import { RecipeError } from '../errors.ts';
 import { type FileType, fileTypeNamed, fileTypes, isFileType } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, WeightType } from '../format/types.ts';
-import { refines } from '../quantize/index.ts';
+import { ranges, refines } from '../quantize/index.ts';
 import { type ClippingRange, clippingRanges, type IntegerScheme, type RangeName, type Rounding } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
-import { type Preset, presetNamed } from './presets.ts';
+import { methodNamed, methods } from './methods/registry.ts';
+import { granularityOf, type Method } from './methods/types.ts';
 import { type Calibration, defaultCalibration, parseRecipe, type Recipe } from './schema.ts';
 
 export interface QuantizeOptions {
@@ -24,6 +25,8 @@ export interface QuantizeOptions {
   to?: string;
   /** Bits of the linears' inputs, quantized token by token at run time. */
   activationBits?: number;
+  /** Scales of lists of values in 8 bits. */
+  doubleQuant?: boolean;
   pure?: boolean;
   keep?: readonly string[];
   encoder?: string;
@@ -59,17 +62,17 @@ export function recipeFromOptions(
   if (options.encoder !== undefined && options.encoder !== 'exact') {
     throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: options.encoder, next: 'choose exact' });
   }
-  const preset = options.method === undefined ? undefined : presetNamed(options.method);
-  const container = chooseContainer(options, base, output, preset);
+  const method = options.method === undefined ? undefined : methodNamed(options.method);
+  const container = chooseContainer(options, base, output, method);
   recipe.container = container;
   if (options.layers) recipe.layers = [...options.layers];
-  setRounding(recipe, options, preset, container);
+  setRounding(recipe, options, method, container);
   setCalibration(recipe, options);
-  const grid = [options.bits, options.group, options.symmetric, options.range, options.activationBits];
+  const grid = [options.bits, options.group, options.symmetric, options.range, options.activationBits, options.doubleQuant];
   // A method that is a way of rounding goes with any type; the others are grids of their own.
-  const asksIntegers = [...grid, preset?.rounding ? undefined : preset].some((o) => o !== undefined);
+  const asksGrid = [...grid, method?.takes.includes('type') ? undefined : method].some((o) => o !== undefined);
   if (options.type !== undefined) {
-    if (asksIntegers) {
+    if (asksGrid) {
       throw new RecipeError({
         what: '--type names a complete type; --bits, --group, --symmetric, --range, --activation-bits and the method describe another one',
         where: '--type',
@@ -79,32 +82,32 @@ export function recipeFromOptions(
     }
     setType(recipe, options.type, subject);
   } else if (
-    asksIntegers ||
-    preset ||
+    asksGrid ||
+    method ||
     (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)
   ) {
-    setIntegers(recipe, options, container, subject, weightType);
+    setGrid(recipe, options, container, subject, weightType);
   }
   setRefinement(recipe, options);
   return recipe;
 }
 
-function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, preset: Preset | undefined): ContainerName {
+function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, method: Method | undefined): ContainerName {
   const named = options.to ?? byExtension(output) ?? recipe.container;
   if (named !== undefined) return containerNamed(named);
-  return options.type !== undefined || recipe.fileType !== undefined ? 'gguf' : (preset?.container ?? 'fewbits');
+  return options.type !== undefined || recipe.fileType !== undefined ? 'gguf' : (method?.container ?? 'fewbits');
 }
 
 /** `--method` replaces what the recipe says of rounding; the other options change it. */
 function setRounding(
   recipe: Recipe,
   { damp, actOrder, refine }: QuantizeOptions,
-  preset: Preset | undefined,
+  method: Method | undefined,
   container: ContainerName,
 ): void {
-  if (preset) {
+  if (method) {
     changeRoundings(recipe, () => undefined);
-    if (preset.rounding) recipe.rounding = preset.rounding;
+    if (method.rounding) recipe.rounding = method.rounding;
   }
   const given = Object.entries({ damp, 'act-order': actOrder, refine }).find(([, value]) => value !== undefined);
   let found = false;
@@ -222,19 +225,22 @@ const ggmlIntegers: Partial<Record<number, readonly ['q4_0' | 'q5_0' | 'q8_0', (
 /** The file type that people mean by so many bits. */
 const ggufByBits = { 2: 'q2_k', 3: 'q3_k_m', 4: 'q4_k_m', 5: 'q5_k_m', 6: 'q6_k', 8: 'q8_0' } as const;
 
-function setIntegers(
+function setGrid(
   recipe: Recipe,
   options: QuantizeOptions,
   container: ContainerName,
   subject: 'model' | 'bag',
   weightType: WeightType,
 ): void {
-  const preset = presetNamed(options.method ?? 'rtn');
-  const { activationBits } = options;
+  const method = methodNamed(options.method ?? 'rtn');
+  refuseIdle(options, method);
+  const activationBits = options.activationBits ?? method.activationBits;
   // Integer products of activations and weights need one scale a row.
-  const { bits = activationBits ?? 4, group = activationBits === undefined ? 128 : -1 } = options;
-  if (!Number.isInteger(bits) || bits < 1 || bits > 8) {
-    throw new RecipeError({ what: 'bits must be a whole number from 1 to 8', where: '--bits', value: bits });
+  const { bits = options.activationBits ?? method.bits[0]!, group = options.activationBits === undefined ? method.group : -1 } =
+    options;
+  if (!method.bits.includes(bits)) {
+    const known = [...method.bits].sort((a, b) => a - b).join(', ');
+    throw new RecipeError({ what: `${options.method ?? 'rtn'} has no such width`, where: '--bits', value: bits, limit: known });
   }
   if (!Number.isInteger(group) || group < -1 || group === 0) {
     throw new RecipeError({
@@ -261,10 +267,40 @@ function setIntegers(
     recipe.scheme = { ...overridden(base, options, symmetric ?? base.symmetric), ...input };
     return;
   }
-  const chosen = symmetric ?? true;
-  const scheme = preset.scheme({ bits, group, symmetric: chosen, range: rangeNamed(options.range, chosen) });
-  const custom = withCustom(scheme, containers[container].customary?.(chosen, weightType), options);
-  recipe.scheme = { ...(options.range === undefined && preset.range ? searched(custom, preset.range) : custom), ...input };
+  const chosen = symmetric ?? method.symmetric ?? true;
+  const scheme = method.scheme({
+    ...{ bits, group, symmetric: chosen, doubleQuant: options.doubleQuant ?? false },
+    ...(options.range !== undefined && { range: listed(options.range) ?? rangeNamed(options.range, chosen) }),
+  });
+  if (scheme.kind !== 'integer') {
+    recipe.scheme = { ...(scheme as NonNullable<Recipe['scheme']>), ...input };
+    return;
+  }
+  const custom = withCustom(scheme, containers[container].customary?.(scheme.symmetric, weightType), options);
+  recipe.scheme = { ...(options.range === undefined && method.searches ? searched(custom, method.searches) : custom), ...input };
+}
+
+/** Options that would change nothing are refused. */
+function refuseIdle(options: QuantizeOptions, { takes }: Method): void {
+  const flags = { group: '--group', symmetric: '--symmetric', range: '--range', doubleQuant: '--double-quant' } as const;
+  for (const [key, flag] of Object.entries(flags) as [keyof typeof flags, string][]) {
+    if (options[key] === undefined || takes.includes(key)) continue;
+    throw new RecipeError({
+      what: `this changes nothing with --method ${options.method ?? 'rtn'}`,
+      where: key === 'symmetric' && options.symmetric === false ? '--asymmetric' : flag,
+      next: `leave it out${methodsTaking(key)}`,
+    });
+  }
+}
+
+function methodsTaking(key: Method['takes'][number]): string {
+  const names = Object.entries(methods).flatMap(([name, { takes }]) => (takes.includes(key) ? [name] : []));
+  return names.length ? `, or use --method ${names.join(' or ')}` : '';
+}
+
+/** Ranges that lists of values have too. */
+function listed(name: string): 'absmax' | undefined {
+  return name === 'absmax' ? name : undefined;
 }
 
 /** Ratios of the range that a search tries: 1, 0.99, ... 0.61. */
@@ -279,8 +315,10 @@ function searched(scheme: RecipeScheme, range: 'mse'): RecipeScheme {
 
 /** What the tools of the container do, except where an option says otherwise. `absmax` is the container's own range. */
 function withCustom(scheme: IntegerScheme, custom: Partial<IntegerScheme> | undefined, { range }: QuantizeOptions): RecipeScheme {
+  // What a method says for itself (HQQ's range and zero) stays.
+  const own = scheme.range === 'hqq' ? { range: scheme.range, ...(scheme.zero && { zero: scheme.zero }) } : {};
   const given = range === undefined || range === 'absmax' ? {} : { range: scheme.range };
-  return { ...scheme, ...custom, ...given } as RecipeScheme;
+  return { ...scheme, ...custom, ...own, ...given } as RecipeScheme;
 }
 
 function tokenwise(bits: number): NonNullable<RecipeScheme['input']> {
@@ -299,7 +337,7 @@ function overridden(base: RecipeScheme, { bits, group, range }: QuantizeOptions,
     ...rest,
     symmetric,
     ...(bits !== undefined && { bits }),
-    ...(group !== undefined && { granularity: group === -1 ? 'channel' : { group } }),
+    ...(group !== undefined && { granularity: granularityOf(group) }),
     ...((range !== undefined || symmetric !== base.symmetric) && { range: rangeNamed(range, symmetric) }),
     ...(zero !== undefined && !symmetric && { zero }),
   };
@@ -338,35 +376,31 @@ function ggufIntegers(options: QuantizeOptions, bits: number): FileType {
   });
 }
 
-const ranges: Readonly<Record<RangeName, { symmetric?: boolean }>> = {
-  'absmax-narrow': { symmetric: true },
-  'absmax-full': { symmetric: true },
-  'absmax-half': { symmetric: true },
-  'absmax-gptq': { symmetric: true },
-  minmax: { symmetric: false },
-  percentile: {},
-  mse: {},
-  imatrix: {},
-  'output-mse': {},
-};
+/** Ranges that recipes name. */
+export const rangeNames: readonly RangeName[] = (Object.keys(ranges) as (keyof typeof ranges)[]).filter(
+  (name): name is RangeName => name !== 'signed-extreme',
+);
 
+/** undefined where a range has both kinds, or there is none of this name. */
 function rangeSymmetry(name?: string): boolean | undefined {
-  return name !== undefined && Object.hasOwn(ranges, name) ? ranges[name as RangeName].symmetric : undefined;
+  if (name === undefined || !Object.hasOwn(ranges, name)) return undefined;
+  const { schemes } = ranges[name as RangeName];
+  return schemes === 'both' ? undefined : schemes === 'symmetric';
 }
 
 /** `absmax` alone is the container's own: absmax-half. */
 function rangeNamed(name: string | undefined, symmetric: boolean): RangeName {
   const chosen = name ?? (symmetric ? 'absmax-half' : 'minmax');
   const full = chosen === 'absmax' ? 'absmax-half' : chosen;
-  if (!Object.hasOwn(ranges, full)) {
+  if (!(rangeNames as readonly string[]).includes(full)) {
     throw new RecipeError({
       what: 'no such range',
       where: '--range',
       value: name,
-      next: `choose one of absmax, ${Object.keys(ranges).join(', ')}`,
+      next: `choose one of absmax, ${rangeNames.join(', ')}`,
     });
   }
-  const demands = ranges[full as RangeName].symmetric;
+  const demands = rangeSymmetry(full);
   if (demands !== undefined && demands !== symmetric) {
     throw new RecipeError({
       what: `range ${full} is ${demands ? 'symmetric' : 'asymmetric'}`,

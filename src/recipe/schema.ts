@@ -147,17 +147,31 @@ const tableScheme = z
       .enum(['absmax', 'mse', 'imatrix'])
       .default('absmax')
       .describe('The largest value lands on the largest of the table, or the scale of least (weighted) error is searched.'),
-    scaleType: z.enum(['f32', 'f16', 'bf16', 'e8m0']).default('f16'),
+    scaleType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     nested: z
-      .strictObject({
-        stored: z.union([z.literal('e4m3'), z.strictObject({ bits: z.int().min(2).max(8) })]),
-        per: z.enum(['row', 'tensor']),
-      })
+      .strictObject({ bits: z.int().min(2).max(8), per: z.enum(['row', 'tensor']) })
       .optional()
       .describe('Scales are codes under one float for each row or for the tensor.'),
     ...extras,
   })
   .describe('A grid of listed values under a scale: NF4, minifloats, ternary ...');
+
+const mxScheme = z
+  .strictObject({
+    kind: z.literal('mx'),
+    element: z.enum(['e2m1', 'e2m3', 'e3m2', 'e4m3', 'e5m2']),
+    exponent: z.enum(['floor', 'ceil', 'fit', 'best']).default('best').describe("floor is OCP's rule."),
+    ...extras,
+  })
+  .describe('Minifloats in blocks of 32 under a power of two: MXFP4, MXFP6, MXFP8.');
+
+const nvfp4Scheme = z
+  .strictObject({
+    kind: z.literal('nvfp4'),
+    scale: z.enum(['six', 'four-over-six', 'search']).default('four-over-six').describe('Where the largest value of a block lies.'),
+    ...extras,
+  })
+  .describe('E2M1 in blocks of 16 under E4M3 scales under one f32.');
 
 const codebookScheme = z
   .strictObject({
@@ -178,6 +192,8 @@ export const scheme = z.discriminatedUnion('kind', [
     .describe('A float dtype or a ggml block type.'),
   integerScheme,
   tableScheme,
+  mxScheme,
+  nvfp4Scheme,
   codebookScheme,
 ]);
 
