@@ -10,6 +10,7 @@ import type { WeightScheme } from '../scheme.ts';
 import type { StatisticKind } from '../statistics.ts';
 import { outlierColumns, outliersOf, sparsePerRow, withoutApart } from './apart.ts';
 import { kindOf } from './registry.ts';
+import { balance, lowRankOf } from './shim.ts';
 import type { InputStatistics, Survey } from './types.ts';
 
 /** Statistics of the input that the scheme cannot do without. */
