@@ -4,7 +4,7 @@ import { unpackDense } from '../../numeric/pack.ts';
 import { fromF32 } from '../../tensor/values.ts';
 import { dequantizeTile } from '../index.ts';
 import { dynamicMap } from './dynamic-map.ts';
-import { golden, goldenJson } from './golden.fixture.ts';
+import { golden, goldenJson } from './golden.fixture.node.ts';
 import { doubleQuantize, dynamicCodes, nestedValues } from './nested-levels.ts';
 import { bitsandbytes, quantizeToTable } from './table-matrix.ts';
 import { valueTables } from './tables.ts';

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { dequantizeTile } from '../index.ts';
 import { quantizeByMean } from './deepspeed.ts';
-import { golden } from './golden.fixture.ts';
+import { golden } from './golden.fixture.node.ts';
 
 const { values } = golden('zeroquant/deepspeed');
 const W = values('W');

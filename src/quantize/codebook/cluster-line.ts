@@ -1,0 +1,253 @@
+/**
+ * k-means of numbers on a line. A partition into k clusters is k - 1 cuts of the sorted values, so the best one is found exactly by
+ * dynamic programming (Wang and Song, Ckmeans.1d.dp, 2011), and no start has to be guessed.
+ */
+
+/** Values in ascending order without duplicates, and their weights. Both [n]. */
+export interface SortedPoints {
+  value: Float64Array;
+  weight: Float64Array;
+}
+
+/** Sorts and joins equal values; values without weight are left out, unless none has weight: then all weigh 1. */
+export function sortPoints(x: ArrayLike<number>, weights?: ArrayLike<number>): SortedPoints {
+  const n = x.length;
+  if (!weights) return joined(Float64Array.from(x).sort(), undefined);
+  let kept = 0;
+  for (let i = 0; i < n; i++) if (weights[i]! > 0) kept++;
+  if (kept === 0) return joined(Float64Array.from(x).sort(), undefined);
+  const values = new Float64Array(kept);
+  const weight = new Float64Array(kept);
+  for (let i = 0, at = 0; i < n; i++) {
+    if (!(weights[i]! > 0)) continue;
+    values[at] = x[i]!;
+    weight[at++] = weights[i]!;
+  }
+  const order = Uint32Array.from(values.keys()).sort((a, b) => values[a]! - values[b]!);
+  return joined(
+    Float64Array.from(order, (i) => values[i]!),
+    Float64Array.from(order, (i) => weight[i]!),
+  );
+}
+
+function joined(sorted: Float64Array, weights: Float64Array | undefined): SortedPoints {
+  const value = new Float64Array(sorted.length);
+  const weight = new Float64Array(sorted.length);
+  let n = 0;
+  for (let i = 0; i < sorted.length; i++) {
+    if (n === 0 || sorted[i] !== value[n - 1]) value[n++] = sorted[i]!;
+    weight[n - 1]! += weights ? weights[i]! : 1;
+  }
+  return { value: value.subarray(0, n), weight: weight.subarray(0, n) };
+}
+
+/** Running sums of w, w x and w x² about the mean, [n + 1]: the cost of any run of points in a few operations. */
+export interface Sums {
+  w: Float64Array;
+  wx: Float64Array;
+  wxx: Float64Array;
+  mean: number;
+}
+
+export function sumsOf({ value, weight }: SortedPoints): Sums {
+  const n = value.length;
+  let total = 0;
+  let mean = 0;
+  for (let i = 0; i < n; i++) {
+    total += weight[i]!;
+    mean += weight[i]! * value[i]!;
+  }
+  mean = total > 0 ? mean / total : 0;
+  const w = new Float64Array(n + 1);
+  const wx = new Float64Array(n + 1);
+  const wxx = new Float64Array(n + 1);
+  for (let i = 0; i < n; i++) {
+    const x = value[i]! - mean;
+    w[i + 1] = w[i]! + weight[i]!;
+    wx[i + 1] = wx[i]! + weight[i]! * x;
+    wxx[i + 1] = wxx[i]! + weight[i]! * x * x;
+  }
+  return { w, wx, wxx, mean };
+}
+
+/** The mean of the points [from, to). */
+export function centerOf({ w, wx, mean }: Sums, from: number, to: number): number {
+  return mean + (wx[to]! - wx[from]!) / (w[to]! - w[from]!);
+}
+
+/**
+ * The k centers of least Σ w (x - center)², ascending; fewer points than k give their values, the last one repeated. O(k n log n)
+ * time and k n numbers of memory: for long inputs `binned` first.
+ */
+export function bestCenters(points: SortedPoints, k: number): Float64Array {
+  const n = points.value.length;
+  const centers = new Float64Array(k);
+  if (n === 0) return centers;
+  if (n <= k) {
+    centers.set(points.value);
+    return centers.fill(points.value[n - 1]!, n);
+  }
+  const sums = sumsOf(points);
+  const cuts = bestCuts(sums, n, k);
+  for (let c = 0; c < k; c++) centers[c] = centerOf(sums, cuts[c]!, cuts[c + 1]!);
+  return centers;
+}
+
+/** Where the clusters begin, [k + 1], the last is n. Rows of the table are filled by halving, as the best cut rises with the end. */
+function bestCuts({ w, wx, wxx }: Sums, n: number, k: number): Int32Array {
+  let before = new Float64Array(n + 1);
+  let now = new Float64Array(n + 1);
+  const starts = new Int32Array(k * (n + 1)); // [k, n + 1]: where the last cluster of the best partition begins
+  for (let end = 1; end <= n; end++) before[end] = wxx[end]! - (wx[end]! * wx[end]!) / w[end]!;
+  const stack = new Int32Array(4 * 64);
+  for (let c = 1; c < k; c++) {
+    const row = starts.subarray(c * (n + 1), (c + 1) * (n + 1));
+    // [first end, last end, lowest start, highest start], c + 1 clusters need as many points.
+    let top = 0;
+    stack[top++] = c + 1;
+    stack[top++] = n;
+    stack[top++] = c;
+    stack[top++] = n - 1;
+    while (top > 0) {
+      const high = stack[--top]!;
+      const low = stack[--top]!;
+      const last = stack[--top]!;
+      const first = stack[--top]!;
+      const end = (first + last) >> 1;
+      const limit = Math.min(high, end - 1);
+      const we = w[end]!;
+      const wxe = wx[end]!;
+      let least = Number.POSITIVE_INFINITY;
+      let best = low;
+      for (let start = low; start <= limit; start++) {
+        const sum = wxe - wx[start]!;
+        const cost = before[start]! - wxx[start]! - (sum * sum) / (we - w[start]!);
+        if (cost < least) {
+          least = cost;
+          best = start;
+        }
+      }
+      now[end] = least + wxx[end]!;
+      row[end] = best;
+      if (first < end) {
+        stack[top++] = first;
+        stack[top++] = end - 1;
+        stack[top++] = low;
+        stack[top++] = best;
+      }
+      if (end < last) {
+        stack[top++] = end + 1;
+        stack[top++] = last;
+        stack[top++] = best;
+        stack[top++] = high;
+      }
+    }
+    [before, now] = [now, before];
+  }
+  const cuts = new Int32Array(k + 1);
+  cuts[k] = n;
+  for (let c = k - 1; c > 0; c--) cuts[c] = starts[c * (n + 1) + cuts[c + 1]!]!;
+  return cuts;
+}
+
+/**
+ * At most `bins` points with the weight and the mean of the points they stand for: half of them evenly spread over the values, half
+ * over the weight, so that neither a rare outlier nor a crowded middle is merged away.
+ */
+export function binned(points: SortedPoints, bins: number): SortedPoints {
+  const { value, weight } = points;
+  const n = value.length;
+  if (n <= bins) return points;
+  const { w } = sumsOf(points);
+  const low = value[0]!;
+  const width = (value[n - 1]! - low) / (bins / 2);
+  const share = w[n]! / (bins / 2);
+  const out = { value: new Float64Array(bins + 2), weight: new Float64Array(bins + 2) };
+  let at = -1;
+  let lastPlace = -1;
+  let lastShare = -1;
+  for (let i = 0; i < n; i++) {
+    const place = Math.floor((value[i]! - low) / width);
+    const part = Math.floor(w[i]! / share);
+    if (place !== lastPlace || part !== lastShare) at++;
+    lastPlace = place;
+    lastShare = part;
+    out.value[at]! += weight[i]! * value[i]!;
+    out.weight[at]! += weight[i]!;
+  }
+  const count = at + 1;
+  return {
+    value: out.value.subarray(0, count).map((sum, i) => sum / out.weight[i]!),
+    weight: out.weight.subarray(0, count),
+  };
+}
+
+export interface LloydResult {
+  /** Ascending, [k]. */
+  centers: Float64Array;
+  /** Σ w (x - center)² */
+  error: number;
+  iterations: number;
+}
+
+/**
+ * Lloyd's iteration from given centers until no point changes its cluster: nearest center (a tie goes to the lower one), then the mean.
+ * A cluster without points keeps its center.
+ */
+export function lloyd(points: SortedPoints, start: ArrayLike<number>, most = 1000): LloydResult {
+  const sums = sumsOf(points);
+  const { value } = points;
+  const k = start.length;
+  const centers = Float64Array.from(start).sort();
+  const cuts = new Int32Array(k + 1);
+  cuts[k] = value.length;
+  let iterations = 0;
+  for (let moved = true; moved && iterations < most; ) {
+    moved = false;
+    iterations++;
+    for (let c = 1; c < k; c++) {
+      const cut = countUpTo(value, (centers[c - 1]! + centers[c]!) / 2);
+      if (cut !== cuts[c]) moved = true;
+      cuts[c] = cut;
+    }
+    if (iterations === 1) moved = true;
+    for (let c = 0; c < k; c++) if (cuts[c + 1]! > cuts[c]!) centers[c] = centerOf(sums, cuts[c]!, cuts[c + 1]!);
+  }
+  return { centers, error: lineError(points, centers), iterations };
+}
+
+/** Σ w (x - nearest center)² for ascending centers. */
+export function lineError({ value, weight }: SortedPoints, centers: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0, c = 0; i < value.length; i++) {
+    while (c + 1 < centers.length && Math.abs(value[i]! - centers[c + 1]!) < Math.abs(value[i]! - centers[c]!)) c++;
+    const error = value[i]! - centers[c]!;
+    sum += weight[i]! * error * error;
+  }
+  return sum;
+}
+
+/** How many of the ascending values are at most `limit`. */
+function countUpTo(value: Float64Array, limit: number): number {
+  let low = 0;
+  let high = value.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (value[middle]! <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Points up to which the exact solution costs less than a few milliseconds at 16 centers. */
+const EXACT = 2048;
+
+/**
+ * k centers for numbers: the exact optimum of up to 2048 distinct values; of more, the optimum of 2048 bins, then Lloyd's iteration
+ * on all of them. Ascending, [k].
+ */
+export function centersOf(x: ArrayLike<number>, k: number, weights?: ArrayLike<number>): Float64Array {
+  const points = sortPoints(x, weights);
+  if (points.value.length <= EXACT) return bestCenters(points, k);
+  return lloyd(points, bestCenters(binned(points, EXACT), k), 100).centers;
+}
