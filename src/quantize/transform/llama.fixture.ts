@@ -17,7 +17,7 @@ export interface Hooks {
 export function llamaLogits(spec: ModelSpec, weights: Weights, ids: ArrayLike<number>, hooks: Hooks = {}): Float64Array {
   const { hidden, layers, vocab } = spec;
   const embedding = weights.get('model.embed_tokens.weight')!;
-  let x = Float64Array.from({ length: ids.length * hidden }, (_, i) => embedding[ids[Math.floor(i / hidden)]! * hidden + (i % hidden)]!);
+  let x: Float64Array = Float64Array.from({ length: ids.length * hidden }, (_, i) => embedding[ids[Math.floor(i / hidden)]! * hidden + (i % hidden)]!);
   for (let layer = 0; layer < layers; layer++) {
     const name = `model.layers.${layer}.`;
     const normed = rmsNorm(x, weights.get(`${name}input_layernorm.weight`)!, spec.normEpsilon);

@@ -24,7 +24,7 @@ export function smoothScales(absmax: Float32Array, weightMax: Float32Array, alph
 }
 
 /** max |w| of each column, [cols]. w: [rows, cols] */
-export function columnMax(w: Float32Array, cols: number, out = new Float32Array(cols)): Float32Array {
+export function columnMax(w: Float32Array, cols: number, out: Float32Array = new Float32Array(cols)): Float32Array {
   for (let at = 0, c = 0; at < w.length; at++, c = c + 1 === cols ? 0 : c + 1) {
     const magnitude = Math.abs(w[at]!);
     if (magnitude > out[c]!) out[c] = magnitude;
