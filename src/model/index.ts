@@ -1,5 +1,6 @@
 export { type Architecture, type FoldPair, noBias, type TensorRow, type TensorTable } from './architecture.ts';
 export { architectureOf, architectures } from './architectures/index.ts';
+export { type Fold, type HeadLayout, modelFolds, type ResidualStream, residualStream, sourceRow, sourceWidth } from './folds.ts';
 export { type InputGroup, inputGroups, linearOf, type Residual } from './inputs.ts';
 export { ggufRow, huggingFaceRow, permuteIndex, unpermuteIndex } from './permute.ts';
 export { readSpec } from './read-config.ts';

@@ -70,10 +70,11 @@ export const gatedDecoderFused: readonly (readonly Role[])[] = [
   ['gate', 'up'],
 ];
 
-/** v -> o holds only without grouped-query attention (as many key/value heads as query heads). */
+/** From v to o, query heads that share a value head share its scales. */
 export const gatedDecoderPairs: readonly FoldPair[] = [
   { from: { norm: `${layer}.input_layernorm` }, to: ['q', 'k', 'v'] },
   { from: { role: 'v' }, to: ['o'] },
   { from: { norm: `${layer}.post_attention_layernorm` }, to: ['gate', 'up'] },
   { from: { role: 'up' }, to: ['down'] },
+  { from: { norm: 'model.norm' }, to: ['output'] },
 ];
