@@ -136,6 +136,11 @@ export class GraphBuilder {
     };
   }
 
+  /** A constant that is made once for its name. */
+  shared(name: string, make: () => Constant): ValueName {
+    return this.#constants.has(name) ? name : this.constant(name, make());
+  }
+
   #shared(name: string, constant: Constant): ValueName {
     if (!this.#constants.has(name)) this.constant(name, constant);
     return name;
