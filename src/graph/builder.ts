@@ -106,8 +106,7 @@ export class GraphBuilder {
   add = (a: ValueName, b: ValueName) => this.node('Add', [a, b]);
   mul = (a: ValueName, b: ValueName) => this.node('Mul', [a, b]);
   matmul = (a: ValueName, b: ValueName, options?: NodeOptions) => this.node('MatMul', [a, b], options);
-  softmax = (x: ValueName, options?: NodeOptions) =>
-    this.node('Softmax', [x], { ...options, attributes: { axis: { int: -1 } } });
+  softmax = (x: ValueName, options?: NodeOptions) => this.node('Softmax', [x], { ...options, attributes: { axis: { int: -1 } } });
   concat = (axis: number, ...parts: ValueName[]) => this.node('Concat', parts, { attributes: { axis: { int: axis } } });
   /** In `dims`, 0 keeps that dimension of `x` and -1 is what is left. */
   reshape = (x: ValueName, ...dims: number[]) => this.node('Reshape', [x, this.ints(...dims)]);

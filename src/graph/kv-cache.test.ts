@@ -7,8 +7,8 @@ import type { ModelSpec } from '../model/types.ts';
 import { Random } from '../numeric/random.ts';
 import { kvBytes } from '../quantize/kv/scheme.ts';
 import type { KvScheme, KvSide } from '../quantized/types.ts';
-import { loadLanguageModel } from './language-model.ts';
 import { buildGram } from './gram.ts';
+import { loadLanguageModel } from './language-model.ts';
 import type { Backend } from './onnx-runtime.ts';
 import { quantizeCache } from './quantize-cache.ts';
 import type { WeightReader } from './types.ts';
@@ -60,7 +60,7 @@ const schemes: Record<string, KvScheme> = {
     sinks: 5,
     hadamard: true,
   },
-  'e4m3': { key: channel('fp8'), value: token('fp8', 8), residual: 3, sinks: 2, hadamard: false },
+  e4m3: { key: channel('fp8'), value: token('fp8', 8), residual: 3, sinks: 2, hadamard: false },
 };
 
 const [batch, length] = [2, 43];
@@ -110,12 +110,16 @@ describe.each(runtimes)('on %s', async (runtime) => {
   test('tokens inside the residual window and sinks are exact', async () => {
     for (const kept of [{ residual: length }, { sinks: length }, { sinks: 20, residual: 20 }]) {
       const quantized = model.withCache({ ...kivi, ...kept });
-      expect(distance(await quantized.logits(ids, batch, length), await model.logits(ids, batch, length)).most).toBeLessThan(1e-6);
-      expect((await (async () => {
-        const decoder = await quantized.decoder(1);
-        await decoder.step(ids.subarray(0, 12));
-        return decoder.cacheBytes;
-      })())).toBe(12 * 2 * spec.layers * spec.kvHeads * spec.headDim * 4);
+      expect(distance(await quantized.logits(ids, batch, length), await model.logits(ids, batch, length)).most).toBeLessThan(
+        1e-6,
+      );
+      expect(
+        await (async () => {
+          const decoder = await quantized.decoder(1);
+          await decoder.step(ids.subarray(0, 12));
+          return decoder.cacheBytes;
+        })(),
+      ).toBe(12 * 2 * spec.layers * spec.kvHeads * spec.headDim * 4);
       await quantized.close();
     }
   });

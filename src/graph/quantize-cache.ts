@@ -6,8 +6,8 @@
 import { ModelError } from '../errors.ts';
 import type { ModelSpec } from '../model/types.ts';
 import { minifloats } from '../numeric/minifloat.ts';
-import { sylvester } from '../quantize/kv/hadamard.ts';
 import { e4m3Max } from '../quantize/kv/groups.ts';
+import { sylvester } from '../quantize/kv/hadamard.ts';
 import { checkKvScheme, codeBits, hasMinimum, kvBlock, quantizedBefore } from '../quantize/kv/scheme.ts';
 import type { KvScheme, KvSide } from '../quantized/types.ts';
 import { GraphBuilder, type ValueName } from './builder.ts';

@@ -59,7 +59,8 @@ export function quantizeGroups(
     let max = min;
     for (let i = start; i < end; i += stride) {
       const value = x[i]!;
-      if (!Number.isFinite(value)) throw new NumericError({ what: 'a key or value of the cache is not finite', value: `${value}` });
+      if (!Number.isFinite(value))
+        throw new NumericError({ what: 'a key or value of the cache is not finite', value: `${value}` });
       if (value < min) min = value;
       else if (value > max) max = value;
     }
