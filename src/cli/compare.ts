@@ -4,7 +4,7 @@ import { bitsPerWeight, type Model } from '../format/index.ts';
 import { languageModel } from '../run/index.ts';
 import { sayBackend, type WindowFlags, windowOptions, withWindows } from './evaluate.ts';
 import { defaultContext, evaluationText, openModel } from './models.ts';
-import { number, threadsOf, withCommon } from './options.ts';
+import { cacheOf, number, threadsOf, withCommon } from './options.ts';
 import { bytesText, CheckFailed, interruptSignal, ProgressLine, printResult, small, table } from './terminal.ts';
 
 export function compareCommand(): Command {
@@ -36,6 +36,7 @@ export function compareCommand(): Command {
           text,
           {
             ...windowOptions(flags, defaultContext(referenceName, reference.model)),
+            ...cacheOf(flags, reference.language.spec),
             signal: interruptSignal(),
             onProgress: ({ done, total }) => progress.update(`scored ${done} of ${total} tokens`),
           },

@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { evaluate, type Protocol } from '../evaluate/index.ts';
 import { languageModel } from '../run/index.ts';
 import { defaultContext, evaluationText, openModel } from './models.ts';
-import { integer, threadsOf, withCommon } from './options.ts';
+import { cacheOf, integer, threadsOf, withCache, withCommon } from './options.ts';
 import { type Common, interruptSignal, ProgressLine, printResult, secondsText } from './terminal.ts';
 
 export interface WindowFlags extends Common {
@@ -10,11 +10,12 @@ export interface WindowFlags extends Common {
   context?: number;
   protocol: Protocol;
   stride?: number;
+  kvBits?: string;
 }
 
 /** The options that say how a text is cut and scored. */
 export function withWindows(command: Command): Command {
-  return command
+  return withCache(command)
     .option('--text <file>', 'the text to score (default: the built-in evaluation text)')
     .option('--context <n>', "tokens in a window (256 for the default model, else 2048 or the model's limit)", integer(2))
     .addOption(
@@ -45,6 +46,7 @@ export function evaluateCommand(): Command {
         try {
           const result = await evaluate(language, await model.tokenizer(), text, {
             ...windowOptions(flags, defaultContext(name, model)),
+            ...cacheOf(flags, language.spec),
             signal: interruptSignal(),
             onProgress: ({ done, total }) => progress.update(`scored ${done} of ${total} tokens`),
           });

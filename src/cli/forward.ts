@@ -6,7 +6,7 @@ import type { LanguageModel } from '../graph/index.ts';
 import { languageModel } from '../run/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { openModel, placeOf } from './models.ts';
-import { threadsOf, withCommon } from './options.ts';
+import { cacheOf, threadsOf, withCache, withCommon } from './options.ts';
 import { type Common, printResult } from './terminal.ts';
 
 interface ForwardFlags extends Common {
@@ -15,10 +15,11 @@ interface ForwardFlags extends Common {
   hidden?: boolean;
   step?: boolean;
   force?: boolean;
+  kvBits?: string;
 }
 
 export function forwardCommand(): Command {
-  return withCommon(new Command('forward'))
+  return withCache(withCommon(new Command('forward')))
     .description('one forward pass, for checking: token ids in, logits out')
     .argument('<model>')
     .requiredOption('--tokens <file>', 'safetensors with input_ids I64 [B, T]')
@@ -41,9 +42,12 @@ export function forwardCommand(): Command {
         const language = await languageModel(model, { threads: threadsOf(flags) });
         const started = performance.now();
         try {
-          const tensors = flags.step
-            ? await stepwise(language, ids, batch, length)
-            : await whole(language, ids, batch, length, flags.hidden ?? false);
+          const { kv } = cacheOf(flags, language.spec);
+          const cached = kv ? language.withCache(kv) : language;
+          const forward = flags.step
+            ? stepwise(cached, ids, batch, length)
+            : whole(cached, ids, batch, length, flags.hidden ?? false);
+          const tensors = await forward.finally(() => (kv ? cached.close() : undefined));
           const seconds = (performance.now() - started) / 1000;
           const partial = `${file}.unfinished`;
           await store.remove(partial);

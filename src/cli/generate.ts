@@ -3,8 +3,8 @@ import { generate } from '../evaluate/index.ts';
 import { languageModel } from '../run/index.ts';
 import { sayBackend } from './evaluate.ts';
 import { openModel } from './models.ts';
-import { integer, number, threadsOf, withCommon } from './options.ts';
-import { type Common, interruptSignal, ProgressLine, printResult } from './terminal.ts';
+import { cacheOf, integer, number, threadsOf, withCache, withCommon } from './options.ts';
+import { bytesText, type Common, interruptSignal, ProgressLine, printResult } from './terminal.ts';
 
 interface GenerateFlags extends Common {
   prompt: string;
@@ -12,10 +12,11 @@ interface GenerateFlags extends Common {
   temperature?: number;
   topP?: number;
   seed?: number;
+  kvBits?: string;
 }
 
 export function generateCommand(): Command {
-  return withCommon(new Command('generate'))
+  return withCache(withCommon(new Command('generate')))
     .description('continues a prompt; greedy unless a temperature is given')
     .argument('<model>')
     .requiredOption('--prompt <text>', 'what to continue')
@@ -36,6 +37,7 @@ export function generateCommand(): Command {
           if (stream) process.stdout.write(flags.prompt);
           const result = await generate(language, tokenizer, flags.prompt, {
             tokens,
+            ...cacheOf(flags, language.spec),
             ...(temperature !== undefined && { temperature }),
             ...(topP !== undefined && { topP }),
             ...(seed !== undefined && { seed }),
@@ -45,7 +47,9 @@ export function generateCommand(): Command {
             },
           });
           printResult(flags, { ...result, warnings: model.warnings }, () => '');
-          progress.say(`${result.tokens} tokens, ${result.tokensPerSecond.toFixed(1)} a second`);
+          const { cacheBytes = 0, cacheBytesF16 = 0 } = result;
+          const cache = `KV cache ${bytesText(cacheBytes)}${flags.kvBits ? ` (f16: ${bytesText(cacheBytesF16)})` : ''}`;
+          progress.say(`${result.tokens} tokens, ${result.tokensPerSecond.toFixed(1)} a second, ${cache}`);
         } finally {
           await language.close();
         }

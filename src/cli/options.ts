@@ -5,6 +5,8 @@ import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FileError, RecipeError } from '../errors.ts';
 import { methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
+import { kvPreset, kvPresets } from '../quantize/index.ts';
+import type { KvScheme } from '../quantized/types.ts';
 import type { Common } from './terminal.ts';
 
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -73,6 +75,19 @@ export function withCommon(command: Command): Command {
     .option('--quiet', 'no progress on stderr')
     .option('--debug', 'show the stack of an error')
     .option('--threads <n>', 'workers; the result does not depend on it (default: all cores)', integer(1, 256));
+}
+
+export function withCache(command: Command): Command {
+  return command.addOption(
+    new Option('--kv-bits <b>', 'keys and values of the cache in so many bits, the latest tokens apart (default: f32)').choices(
+      Object.keys(kvPresets),
+    ),
+  );
+}
+
+/** The scheme that `--kv-bits` asks for. */
+export function cacheOf({ kvBits }: { kvBits?: string }, { headDim }: { headDim: number }): { kv?: KvScheme } {
+  return kvBits === undefined ? {} : { kv: kvPreset(kvBits, headDim) };
 }
 
 export function threadsOf({ threads }: Common): number {

@@ -42,6 +42,15 @@ export async function compare(
   text: string,
   options: EvaluateOptions = {},
 ): Promise<Comparison> {
+  if (options.kv) {
+    const { kv, ...others } = options;
+    const cached = models.map((model) => model.withCache(kv));
+    try {
+      return await compare(reference, cached, tokenizer, text, others);
+    } finally {
+      for (const model of cached) await model.close();
+    }
+  }
   const start = performance.now();
   if (models.length === 0) throw new RecipeError('there is no model to compare with the reference');
   const vocab = reference.spec.vocab;

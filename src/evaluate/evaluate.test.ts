@@ -54,6 +54,7 @@ function bigram(table: Float32Array, context = 8, size = vocab): LanguageModel {
         close: async () => {},
       };
     },
+    withCache: () => bigram(table, context, size),
     close: async () => {},
   };
 }

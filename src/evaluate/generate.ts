@@ -2,6 +2,8 @@
 import { ModelError, NumericError, RecipeError } from '../errors.ts';
 import type { Decoder, LanguageModel } from '../graph/types.ts';
 import { Random } from '../numeric/random.ts';
+import { kvBytes } from '../quantize/kv/scheme.ts';
+import type { KvScheme } from '../quantized/types.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { columns, pieceLength } from './forward.ts';
 import { type SampleOptions, sample } from './sample.ts';
@@ -11,6 +13,8 @@ import { bosOf, tokenize } from './windows.ts';
 export interface GenerateOptions extends SampleOptions {
   /** At most this many tokens; default 128. */
   tokens?: number;
+  /** Keys and values are stored so; default: as they are, in f32. */
+  kv?: KvScheme;
   /** For temperature > 0; default 0. */
   seed?: number;
   signal?: AbortSignal;
@@ -27,6 +31,9 @@ export interface Generation {
   tokens: number;
   /** Tokens in the steps after the prompt, by the seconds of those steps; 0 when there was none. */
   tokensPerSecond: number;
+  /** What keys and values of all tokens held at the end took, and what f16 would take. */
+  cacheBytes?: number;
+  cacheBytesF16?: number;
   /** Why it ended: the model wrote its end-of-text token, `tokens` were written, or the model's context is full. */
   stopped: 'eos' | 'tokens' | 'context';
 }
@@ -36,7 +43,7 @@ const defaultTokens = 128;
 /**
  * Greedy unless a temperature is given. BOS comes before the prompt where the model wants one.
  * @throws ModelError when the prompt is longer than the model's context, or empty for a model that knows no token to start with
- * @throws RecipeError when an option is out of range
+ * @throws RecipeError when an option is out of range or the KV cache does not fit the model
  */
 export async function generate(
   model: LanguageModel,
@@ -44,6 +51,15 @@ export async function generate(
   prompt: string,
   options: GenerateOptions = {},
 ): Promise<Generation> {
+  if (options.kv) {
+    const { kv, ...others } = options;
+    const cached = model.withCache(kv);
+    try {
+      return await generate(cached, tokenizer, prompt, others);
+    } finally {
+      await cached.close();
+    }
+  }
   const { tokens: limit = defaultTokens, seed = 0, signal, onToken } = options;
   check({ ...options, tokens: limit, seed });
   const random = new Random(seed);
@@ -80,7 +96,17 @@ export async function generate(
     const seconds = (performance.now() - begin) / 1000;
     const rest = stream.end();
     if (rest) onToken?.({ text: rest });
-    return { text: text + rest, ids, tokens: ids.length, tokensPerSecond: steps && steps / seconds, stopped };
+    return {
+      text: text + rest,
+      ids,
+      tokens: ids.length,
+      tokensPerSecond: steps && steps / seconds,
+      ...(decoder.cacheBytes !== undefined && {
+        cacheBytes: decoder.cacheBytes,
+        cacheBytesF16: kvBytes(model.spec, decoder.length),
+      }),
+      stopped,
+    };
   } finally {
     await decoder.close();
   }

@@ -1,11 +1,14 @@
 /** Perplexity of one model on a text: exp of the mean negative log-likelihood of the scored tokens. */
 import { NumericError } from '../errors.ts';
 import type { LanguageModel } from '../graph/types.ts';
+import type { KvScheme } from '../quantized/types.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { RunningMean } from './statistics.ts';
 import { readText, type WindowOptions } from './windows.ts';
 
 export interface EvaluateOptions extends WindowOptions {
+  /** How keys and values are stored: each position sees what a quantized cache would hold for it. Of a comparison: by the models. */
+  kv?: KvScheme;
   /** Called after each batch: scored tokens so far and in all. */
   onProgress?: (progress: { done: number; total: number }) => void;
   signal?: AbortSignal;
@@ -23,7 +26,7 @@ export interface Perplexity {
 }
 
 /**
- * @throws RecipeError when the options do not fit the model or the text is shorter than one window
+ * @throws RecipeError when the options or the KV cache do not fit the model or the text is shorter than one window
  * @throws NumericError when the model computes NaN or Inf
  */
 export async function evaluate(
@@ -32,6 +35,15 @@ export async function evaluate(
   text: string,
   options: EvaluateOptions = {},
 ): Promise<Perplexity & { seconds: number }> {
+  if (options.kv) {
+    const { kv, ...others } = options;
+    const cached = model.withCache(kv);
+    try {
+      return await evaluate(cached, tokenizer, text, others);
+    } finally {
+      await cached.close();
+    }
+  }
   const start = performance.now();
   const { context, batches, tokens: total } = readText(model.spec, tokenizer, text, options);
   const nll = new RunningMean();

@@ -18,7 +18,7 @@ export type ValueName = string;
 
 export interface NodeOptions {
   /** Node and result are called so; default: made from the operator and a counter, inside the current scope. */
-  name?: string;
+  name?: string | undefined;
   domain?: string;
   attributes?: Record<string, Attribute>;
 }
@@ -106,7 +106,7 @@ export class GraphBuilder {
   add = (a: ValueName, b: ValueName) => this.node('Add', [a, b]);
   mul = (a: ValueName, b: ValueName) => this.node('Mul', [a, b]);
   matmul = (a: ValueName, b: ValueName, options?: NodeOptions) => this.node('MatMul', [a, b], options);
-  softmax = (x: ValueName) => this.node('Softmax', [x], { attributes: { axis: { int: -1 } } });
+  softmax = (x: ValueName, options?: NodeOptions) => this.node('Softmax', [x], { ...options, attributes: { axis: { int: -1 } } });
   concat = (axis: number, ...parts: ValueName[]) => this.node('Concat', parts, { attributes: { axis: { int: axis } } });
   /** In `dims`, 0 keeps that dimension of `x` and -1 is what is left. */
   reshape = (x: ValueName, ...dims: number[]) => this.node('Reshape', [x, this.ints(...dims)]);
@@ -133,6 +133,11 @@ export class GraphBuilder {
       nodes: this.#nodes,
       constants: this.#constants,
     };
+  }
+
+  /** A constant that is made once for its name. */
+  shared(name: string, make: () => Constant): ValueName {
+    return this.#constants.has(name) ? name : this.constant(name, make());
   }
 
   #shared(name: string, constant: Constant): ValueName {

@@ -2,10 +2,25 @@
 import type { ModelSpec } from '../model/types.ts';
 import type { GraphTensor } from './types.ts';
 
-const kinds = ['key', 'value'] as const;
+export const kinds = ['key', 'value'] as const;
 const firstCapacity = 64;
 
-export class KeyValueCache {
+/** What a decoder keeps of the positions before. */
+export interface Cache {
+  /** Positions held. */
+  readonly length: number;
+  /** Bytes that they take. */
+  readonly bytes: number;
+  /** So many positions may be computed together before `append`. */
+  readonly room: number;
+  /** The inputs of the graph that hold them. */
+  feeds(): Record<string, GraphTensor>;
+  /** Takes the graph's outputs `new.N.key` and `new.N.value`, each [positions, batch, kvHeads, headDim]. */
+  append(outputs: Record<string, GraphTensor>, positions: number): void;
+}
+
+export class KeyValueCache implements Cache {
+  readonly room = Number.POSITIVE_INFINITY;
   readonly #dims: readonly [batch: number, kvHeads: number, headDim: number];
   /** 'N.key' and 'N.value' of each layer, [capacity, batch, kvHeads, headDim]. */
   readonly #buffers = new Map<string, Float32Array>();
@@ -18,9 +33,12 @@ export class KeyValueCache {
       for (const kind of kinds) this.#buffers.set(`${layer}.${kind}`, new Float32Array(this.#capacity * this.#stride));
   }
 
-  /** Positions held. */
   get length(): number {
     return this.#length;
+  }
+
+  get bytes(): number {
+    return this.#buffers.size * this.#length * this.#stride * 4;
   }
 
   /** The graph's inputs `past.N.key` and `past.N.value`, views of the cache. */

@@ -82,13 +82,14 @@ function attention(
 ): LayerResult {
   const { spec, mask } = context;
   const { heads, kvHeads, headDim, bias, qkNorm } = spec;
-  const project = (role: 'q' | 'k' | 'v', count: number) =>
-    b.reshape(linear(b, context, `${module}${role}_proj`, bias[role], x), 0, 0, count, headDim); // [B, T, count, D]
+  const project = (role: 'q' | 'k' | 'v', count: number, name?: string) =>
+    b.node('Reshape', [linear(b, context, `${module}${role}_proj`, bias[role], x), b.ints(0, 0, count, headDim)], { name }); // [B, T, count, D]
   const normed = (role: 'q' | 'k', y: ValueName) => (qkNorm ? rmsNorm(b, context, `${module}${role}_norm`, y) : y);
 
-  const q = rotate(b, context, normed('q', project('q', heads)));
-  const k = rotate(b, context, normed('k', project('k', kvHeads)));
-  const v = project('v', kvHeads);
+  // What passes look for has a name: query, key, value, products, scores, probabilities, mixed.
+  const q = rotate(b, context, normed('q', project('q', heads)), `${module}query`);
+  const k = rotate(b, context, normed('k', project('k', kvHeads)), `${module}key`);
+  const v = project('v', kvHeads, `${module}value`);
 
   const key = past ? b.transpose(k, 1, 0, 2, 3) : k; // [T, B, K, D]
   const value = past ? b.transpose(v, 1, 0, 2, 3) : v;
@@ -97,19 +98,22 @@ function attention(
 
   // Query heads that share a key head are stacked as rows of one product: [B, K, (H / K) T, D].
   const queries = b.reshape(b.transpose(q, 0, 2, 1, 3), 0, kvHeads, -1, headDim);
-  const products = b.mul(b.matmul(queries, b.transpose(allKeys, 0, 1, 3, 2)), b.float(headDim ** -0.5));
-  const scores = b.add(b.reshape(products, 0, heads, -1, 0), mask(spec.window[layer])); // [B, H, T, S]
-  const mixed = b.matmul(b.reshape(b.softmax(scores), 0, kvHeads, -1, 0), allValues); // [B, K, (H / K) T, D]
+  const products = b.matmul(queries, b.transpose(allKeys, 0, 1, 3, 2), { name: `${module}products` });
+  const scaled = b.mul(products, b.float(headDim ** -0.5));
+  const scores = b.node('Reshape', [scaled, b.ints(0, heads, -1, 0)], { name: `${module}scores` }); // [B, H, T, S]
+  const masked = b.add(scores, mask(spec.window[layer]));
+  const probabilities = b.softmax(masked, { name: `${module}probabilities` });
+  const mixed = b.matmul(b.reshape(probabilities, 0, kvHeads, -1, 0), allValues, { name: `${module}mixed` }); // [B, K, (H / K) T, D]
   const joined = b.reshape(b.transpose(b.reshape(mixed, 0, heads, -1, headDim), 0, 2, 1, 3), 0, 0, heads * headDim);
   return { hidden: linear(b, context, `${module}o_proj`, bias.o, joined), key, value };
 }
 
 /** Rotates pairs (i, i + D/2): x cos + (x2, x1) sin, where sin carries the minus sign of the first half. */
-function rotate(b: GraphBuilder, { spec, cos, sin }: DecoderContext, x: ValueName): ValueName {
+function rotate(b: GraphBuilder, { spec, cos, sin }: DecoderContext, x: ValueName, name: string): ValueName {
   if (spec.rope.dims !== spec.headDim)
     throw new ModelError({ what: 'the graph rotates whole heads only', value: spec.rope.dims, limit: spec.headDim });
   const [first, second] = b.halves(x);
-  return b.add(b.mul(x, cos), b.mul(b.concat(-1, second, first), sin));
+  return b.node('Add', [b.mul(x, cos), b.mul(b.concat(-1, second, first), sin)], { name });
 }
 
 function mlp(b: GraphBuilder, context: DecoderContext, module: string, x: ValueName): ValueName {

@@ -19,7 +19,7 @@ const irVersion = 10n;
 /** Constants of this many bytes and more are stored outside the protobuf. */
 const externalBytes = 1024;
 
-const dataTypes: Record<ElementType, DataType> = {
+export const dataTypes: Readonly<Record<ElementType, DataType>> = {
   f32: DataType.FLOAT,
   f16: DataType.FLOAT16,
   i64: DataType.INT64,

@@ -16,8 +16,10 @@ export {
   maskName,
 } from './model.ts';
 export type { Backend, RuntimeOptions } from './onnx-runtime.ts';
+export { PackedCache, packCache } from './packed-cache.ts';
 export { applyPasses, bindWeights, type Pass } from './passes.ts';
 export { positionFeeds } from './positions.ts';
+export { cacheFeeds, quantizeCache } from './quantize-cache.ts';
 export { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
 export { createSession } from './session.ts';
 export { keepOutputs, showValue, type Tapped, tapInputs } from './taps.ts';

@@ -6,11 +6,16 @@ import { loadRuntime } from '#graph/runtime';
 import { ModelError } from '../errors.ts';
 import { modelTensors } from '../model/index.ts';
 import type { ModelSpec } from '../model/types.ts';
-import { KeyValueCache } from './cache.ts';
+import { checkKvScheme } from '../quantize/kv/scheme.ts';
+import type { KvScheme } from '../quantized/types.ts';
+import { type Cache, KeyValueCache } from './cache.ts';
+import type { Graph } from './ir.ts';
 import { buildModel, lossPieces, type ModelOptions } from './model.ts';
 import type { Backend, LoadedRuntime, RuntimeOptions } from './onnx-runtime.ts';
+import { PackedCache, packCache } from './packed-cache.ts';
 import { bindWeights } from './passes.ts';
 import { positionFeeds } from './positions.ts';
+import { cacheFeeds, quantizeCache } from './quantize-cache.ts';
 import { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
 import { createSessionWith } from './session.ts';
 import type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';
@@ -30,6 +35,8 @@ const largestTensorBytes = 256 * 2 ** 20;
 export interface LanguageModelOptions extends RuntimeOptions {
   /** Linears whose inputs are quantized while the model runs. */
   inputs?: InputSchemes;
+  /** How keys and values are stored; default: as they are. */
+  kv?: KvScheme;
 }
 
 /** Made by `loadLanguageModel`; `reason` says why it does not run natively. */
@@ -50,32 +57,64 @@ export async function loadLanguageModel(
   const runtime = await loadRuntime(options);
   const { scaling } = spec.rope;
   const factors = scaling.kind === 'tensor' ? await weights(scaling.name) : undefined;
-  return new OnnxLanguageModel(spec, weights, runtime, options, factors);
+  if (options.kv) checkKvScheme(options.kv, spec.headDim);
+  return new OnnxLanguageModel(spec, new SharedWeights(spec, weights), runtime, options, factors);
+}
+
+/** Weights that several models with one spec read. */
+class SharedWeights {
+  readonly reader: WeightReader;
+  readonly #spec: ModelSpec;
+  #all: Promise<Record<string, GraphTensor>> | undefined;
+
+  constructor(spec: ModelSpec, reader: WeightReader) {
+    this.#spec = spec;
+    this.reader = reader;
+  }
+
+  all(): Promise<Record<string, GraphTensor>> {
+    this.#all ??= readWeights(this.#spec, this.reader);
+    return this.#all;
+  }
+
+  async close(): Promise<void> {
+    this.#all = undefined;
+    await this.reader.close?.();
+  }
+}
+
+interface Opened {
+  session: GraphSession;
+  /** Names of the inputs that it has. */
+  inputs: ReadonlySet<string>;
 }
 
 class OnnxLanguageModel implements LoadedLanguageModel {
   readonly spec: ModelSpec;
   readonly backend: Backend;
   readonly reason?: string;
-  readonly #reader: WeightReader;
+  readonly #shared: SharedWeights;
+  /** The weights belong to another model. */
+  readonly #borrowed: boolean;
   readonly #runtime: LoadedRuntime;
   readonly #options: LanguageModelOptions;
   readonly #factors: Float32Array | undefined;
-  readonly #sessions = new Map<Program, Promise<GraphSession>>();
-  #weights: Promise<Record<string, GraphTensor>> | undefined;
+  readonly #sessions = new Map<Program, Promise<Opened>>();
   #closed = false;
 
   constructor(
     spec: ModelSpec,
-    reader: WeightReader,
+    shared: SharedWeights,
     runtime: LoadedRuntime,
     options: LanguageModelOptions,
     factors: Float32Array | undefined,
+    borrowed = false,
   ) {
     this.spec = spec;
     this.backend = runtime.backend;
     if (runtime.reason !== undefined) this.reason = runtime.reason;
-    this.#reader = reader;
+    this.#shared = shared;
+    this.#borrowed = borrowed;
     this.#runtime = runtime;
     this.#options = options;
     this.#factors = factors;
@@ -99,25 +138,36 @@ class OnnxLanguageModel implements LoadedLanguageModel {
   }
 
   async decoder(batch = 1): Promise<Decoder> {
-    const session = await this.#session('decoder');
-    return new CachedDecoder(this.spec, session, batch, this.#factors);
+    const { session } = await this.#session('decoder');
+    const { kv } = this.#options;
+    const cache = kv ? new PackedCache(this.spec, batch, kv) : new KeyValueCache(this.spec, batch);
+    return new CachedDecoder(this.spec, session, batch, cache, this.#factors);
+  }
+
+  withCache(kv: KvScheme): LanguageModel {
+    checkKvScheme(kv, this.spec.headDim);
+    return new OnnxLanguageModel(this.spec, this.#shared, this.#runtime, { ...this.#options, kv }, this.#factors, true);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     const sessions = await Promise.allSettled(this.#sessions.values());
     this.#sessions.clear();
-    this.#weights = undefined;
-    for (const session of sessions) if (session.status === 'fulfilled') await session.value.close();
-    await this.#reader.close?.();
+    for (const opened of sessions) if (opened.status === 'fulfilled') await opened.value.session.close();
+    if (!this.#borrowed) await this.#shared.close();
   }
 
   /** Runs ids [batch, length] in pieces of whole sequences and joins the outputs. */
   async #score(program: Program, ids: Int32Array, batch: number, length: number): Promise<Record<string, Float32Array>> {
     checkIds(this.spec, ids, batch, length);
-    const session = await this.#session(program);
-    this.#weights ??= readWeights(this.spec, this.#reader);
-    const fixed = { ...(await this.#weights), ...positionFeeds(this.spec, 0, length, this.#factors) };
+    const { session, inputs } = await this.#session(program);
+    const { kv } = this.#options;
+    const all = {
+      ...(await this.#shared.all()),
+      ...positionFeeds(this.spec, 0, length, this.#factors),
+      ...(kv && cacheFeeds(kv, length)),
+    };
+    const fixed = Object.fromEntries(Object.entries(all).filter(([name]) => inputs.has(name)));
 
     const { vocab, heads } = this.spec;
     const width = program === 'losses' ? vocab / lossPieces(vocab) : vocab;
@@ -141,19 +191,21 @@ class OnnxLanguageModel implements LoadedLanguageModel {
     return joined;
   }
 
-  #session(program: Program): Promise<GraphSession> {
+  #session(program: Program): Promise<Opened> {
     if (this.#closed) throw new ModelError('a language model was used after it was closed');
     const known = this.#sessions.get(program) ?? this.#open(program);
     this.#sessions.set(program, known);
     return known;
   }
 
-  async #open(program: Program): Promise<GraphSession> {
-    const plain = buildModel(this.spec, programs[program]);
-    const { inputs } = this.#options;
-    const graph = inputs ? quantizeInputs(plain, inputs) : plain;
-    const bound = program === 'decoder' ? await bindWeights(graph, this.#reader) : graph;
-    return createSessionWith(this.#runtime, bound, this.#options);
+  async #open(program: Program): Promise<Opened> {
+    const { inputs, kv } = this.#options;
+    let graph: Graph = buildModel(this.spec, programs[program]);
+    if (inputs) graph = quantizeInputs(graph, inputs);
+    if (kv) graph = (program === 'decoder' ? packCache : quantizeCache)(graph, this.spec, kv);
+    if (program === 'decoder') graph = await bindWeights(graph, this.#shared.reader);
+    const session = await createSessionWith(this.#runtime, graph, this.#options);
+    return { session, inputs: new Set(graph.inputs.map(({ name }) => name)) };
   }
 }
 
@@ -166,23 +218,44 @@ class CachedDecoder implements Decoder {
   readonly #session: GraphSession;
   readonly #batch: number;
   readonly #factors: Float32Array | undefined;
-  readonly #cache: KeyValueCache;
+  readonly #cache: Cache;
 
-  constructor(spec: ModelSpec, session: GraphSession, batch: number, factors: Float32Array | undefined) {
+  constructor(spec: ModelSpec, session: GraphSession, batch: number, cache: Cache, factors: Float32Array | undefined) {
     this.#spec = spec;
     this.#session = session;
     this.#batch = batch;
     this.#factors = factors;
-    this.#cache = new KeyValueCache(spec, batch);
+    this.#cache = cache;
   }
 
   get length(): number {
     return this.#cache.length;
   }
 
+  get cacheBytes(): number {
+    return this.#cache.bytes;
+  }
+
   async step(ids: Int32Array): Promise<Float32Array> {
     const positions = ids.length / this.#batch;
     checkIds(this.#spec, ids, this.#batch, positions);
+    if (positions <= this.#cache.room) return this.#piece(ids, positions);
+
+    const { vocab } = this.#spec;
+    const logits = new Float32Array(ids.length * vocab);
+    for (let at = 0; at < positions; ) {
+      const n = Math.min(positions - at, this.#cache.room);
+      const rows = Array.from({ length: this.#batch }, (_, b) => ids.subarray(b * positions + at, b * positions + at + n));
+      const part = await this.#piece(Int32Array.from(rows.flatMap((row) => [...row])), n);
+      for (let b = 0; b < this.#batch; b++)
+        logits.set(part.subarray(b * n * vocab, (b + 1) * n * vocab), (b * positions + at) * vocab);
+      at += n;
+    }
+    return logits;
+  }
+
+  /** ids [batch, positions], which see one state of the cache. */
+  async #piece(ids: Int32Array, positions: number): Promise<Float32Array> {
     const outputs = await this.#session.run({
       ids: idTensor(ids, this.#batch),
       ...positionFeeds(this.#spec, this.length, positions, this.#factors),

@@ -7,7 +7,7 @@ import type { Graph } from './ir.ts';
 import { type LoadedRuntime, type RuntimeOptions, sessionOptions } from './onnx-runtime.ts';
 import type { GraphSession, GraphTensor } from './types.ts';
 
-const tensorTypes = { f32: 'float32', i64: 'int64', bool: 'bool' } as const;
+const tensorTypes = { f32: 'float32', f16: 'float16', i64: 'int64', u8: 'uint8', bool: 'bool' } as const;
 
 /**
  * Compiles `graph`. Constants are copied by the runtime, inputs are read in place (native) on each run.

@@ -1,4 +1,5 @@
 import type { ModelSpec } from '../model/types.ts';
+import type { KvScheme } from '../quantized/types.ts';
 
 /** Weights by Hugging Face name, widened to f32, [out, in] row-major. */
 export interface WeightReader {
@@ -16,9 +17,10 @@ export interface GraphSession {
   close(): Promise<void>;
 }
 export interface GraphTensor {
-  type: 'f32' | 'i64' | 'bool';
+  type: 'f32' | 'f16' | 'i64' | 'u8' | 'bool';
   dims: readonly number[];
-  data: Float32Array | BigInt64Array | Uint8Array;
+  /** f16: bit patterns. */
+  data: Float32Array | BigInt64Array | Uint8Array | Uint16Array;
 }
 
 /** A causal language model that computes; made by `loadLanguageModel(spec, weights, options)`. */
@@ -34,12 +36,19 @@ export interface LanguageModel {
   hidden(ids: Int32Array, batch: number, length: number): Promise<{ logits: Float32Array; states: Map<string, Float32Array> }>;
   /** A decoder with a KV cache, empty at first. */
   decoder(batch?: number): Promise<Decoder>;
+  /**
+   * The same model whose keys and values are quantized: in scoring as the cache would hold them, in decoding really. It shares the
+   * weights and is closed by itself, before the model.
+   */
+  withCache(scheme: KvScheme): LanguageModel;
   close(): Promise<void>;
 }
 
 export interface Decoder {
   /** Tokens held so far. */
   readonly length: number;
+  /** Bytes that keys and values of these tokens take: f32, or as a quantized cache holds them. */
+  readonly cacheBytes?: number;
   /** Appends ids [batch, n] and gives the logits of all of them, [batch, n, vocab]. */
   step(ids: Int32Array): Promise<Float32Array>;
   close(): Promise<void>;

@@ -6,6 +6,7 @@ export { compareValues, type ErrorSplit, errorOf, type QuantizationError, splitE
 export { fakeQuantize } from './fake.ts';
 export { runLength, sharedCount, sharingOf, spreadRow, type TileRows } from './granularity.ts';
 export { type IntegerGrid, integerGrid } from './grid/integer.ts';
+export * from './kv/index.ts';
 export { observerOf } from './observer/registry.ts';
 export type { Observer, ObserverName, ObserverOptions } from './observer/types.ts';
 export {

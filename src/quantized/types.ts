@@ -65,17 +65,45 @@ export interface QuantizedTile {
   arithmetic?: Arithmetic;
 }
 
-/** How a linear layer's input is quantized at run time. */
+/** How a linear layer's input x [B, T, in] is quantized at run time: x̂ = s (c - z). */
 export interface ActivationScheme {
+  /** 2..8 */
   bits: number;
+  /** A minifloat format in place of integers, such as 'e4m3'; `bits` is then its width, and there is no zero point. */
+  float?: string;
   symmetric: boolean;
+  /** Scale and zero point come from the values themselves while the model runs, or from `range`. */
   dynamic: boolean;
   per: 'tensor' | 'token' | 'channel' | { group: number };
+  /** Of static schemes: what the codes cover, one value for a tensor, [in] for channels, [in / group] for groups. */
+  range?: { min: readonly number[]; max: readonly number[] };
 }
 
+/** How the keys or the values of a cache are stored. */
+export interface KvSide {
+  /** Integers of so many bits, or e4m3. */
+  bits: 2 | 4 | 8 | 'fp8';
+  /** channel: `group` consecutive tokens of one channel share a scale. token: `group` consecutive channels of one head and token. */
+  per: 'channel' | 'token';
+  group: number;
+  /** x̂ = s c instead of s c + m (KIVI's form, the default of integers); e4m3 has no minimum. */
+  symmetric?: boolean;
+}
+
+/**
+ * A quantized key/value cache. Tokens enter it as they are and are quantized a block at a time (a block is the longest group of tokens):
+ * what the token at position t sees of those before it is quantized at positions [sinks, sinks + n block) with
+ * n = floor(max(0, t - sinks - residual) / block), and exact elsewhere.
+ */
 export interface KvScheme {
-  key: { bits: number; per: 'token' | 'channel' };
-  value: { bits: number; per: 'token' | 'channel' };
+  key: KvSide;
+  value: KvSide;
+  /** So many tokens before the current one are exact at least. */
+  residual: number;
+  /** The first tokens of the text, which stay exact. */
+  sinks: number;
+  /** Heads of keys and values are multiplied by a Hadamard matrix before they are quantized, and back. */
+  hadamard: boolean;
 }
 
 /** A function-preserving rewrite that was folded into the weights (AWQ, SmoothQuant, rotations). */
