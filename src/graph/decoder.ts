@@ -86,8 +86,8 @@ function attention(
     b.reshape(linear(b, context, `${module}${role}_proj`, bias[role], x), 0, 0, count, headDim); // [B, T, count, D]
   const normed = (role: 'q' | 'k', y: ValueName) => (qkNorm ? rmsNorm(b, context, `${module}${role}_norm`, y) : y);
 
-  const q = rotate(b, context, normed('q', project('q', heads)));
-  const k = rotate(b, context, normed('k', project('k', kvHeads)));
+  const q = rotate(b, context, `${module}q_rope`, normed('q', project('q', heads)));
+  const k = rotate(b, context, `${module}k_rope`, normed('k', project('k', kvHeads)));
   const v = project('v', kvHeads);
 
   const key = past ? b.transpose(k, 1, 0, 2, 3) : k; // [T, B, K, D]
@@ -104,12 +104,12 @@ function attention(
   return { hidden: linear(b, context, `${module}o_proj`, bias.o, joined), key, value };
 }
 
-/** Rotates pairs (i, i + D/2): x cos + (x2, x1) sin, where sin carries the minus sign of the first half. */
-function rotate(b: GraphBuilder, { spec, cos, sin }: DecoderContext, x: ValueName): ValueName {
+/** Rotates pairs (i, i + D/2): x cos + (x2, x1) sin, where sin carries the minus sign of the first half. The sum is called `name`. */
+function rotate(b: GraphBuilder, { spec, cos, sin }: DecoderContext, name: string, x: ValueName): ValueName {
   if (spec.rope.dims !== spec.headDim)
     throw new ModelError({ what: 'the graph rotates whole heads only', value: spec.rope.dims, limit: spec.headDim });
   const [first, second] = b.halves(x);
-  return b.add(b.mul(x, cos), b.mul(b.concat(-1, second, first), sin));
+  return b.node('Add', [b.mul(x, cos), b.mul(b.concat(-1, second, first), sin)], { name });
 }
 
 function mlp(b: GraphBuilder, context: DecoderContext, module: string, x: ValueName): ValueName {

@@ -19,6 +19,7 @@ export type { Backend, RuntimeOptions } from './onnx-runtime.ts';
 export { applyPasses, bindWeights, type Pass } from './passes.ts';
 export { positionFeeds } from './positions.ts';
 export { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
+export { rotateOnline } from './rotate-online.ts';
 export { createSession } from './session.ts';
 export { keepOutputs, showValue, type Tapped, tapInputs } from './taps.ts';
 export type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';

@@ -6,12 +6,14 @@ import { loadRuntime } from '#graph/runtime';
 import { ModelError } from '../errors.ts';
 import { modelTensors } from '../model/index.ts';
 import type { ModelSpec } from '../model/types.ts';
+import type { OnlineRotation } from '../quantize/transform/types.ts';
 import { KeyValueCache } from './cache.ts';
 import { buildModel, lossPieces, type ModelOptions } from './model.ts';
 import type { Backend, LoadedRuntime, RuntimeOptions } from './onnx-runtime.ts';
 import { bindWeights } from './passes.ts';
 import { positionFeeds } from './positions.ts';
 import { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
+import { rotateOnline } from './rotate-online.ts';
 import { createSessionWith } from './session.ts';
 import type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';
 
@@ -28,6 +30,8 @@ type Program = keyof typeof programs;
 const largestTensorBytes = 256 * 2 ** 20;
 
 export interface LanguageModelOptions extends RuntimeOptions {
+  /** Rotations that stay in the model (QuaRot); inputs are quantized after them. */
+  rotations?: readonly OnlineRotation[];
   /** Linears whose inputs are quantized while the model runs. */
   inputs?: InputSchemes;
 }
@@ -150,8 +154,9 @@ class OnnxLanguageModel implements LoadedLanguageModel {
 
   async #open(program: Program): Promise<GraphSession> {
     const plain = buildModel(this.spec, programs[program]);
-    const { inputs } = this.#options;
-    const graph = inputs ? quantizeInputs(plain, inputs) : plain;
+    const { inputs, rotations } = this.#options;
+    const turned = rotations ? rotateOnline(plain, rotations) : plain;
+    const graph = inputs ? quantizeInputs(turned, inputs) : turned;
     const bound = program === 'decoder' ? await bindWeights(graph, this.#reader) : graph;
     return createSessionWith(this.#runtime, bound, this.#options);
   }
