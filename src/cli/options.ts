@@ -104,6 +104,7 @@ export function withQuantization(command: Command): Command {
     .option('--symmetric', 'no zero point')
     .option('--asymmetric', 'with a zero point')
     .option('--range <name>', `absmax, ${rangeNames.join(', ')}`)
+    .option('--alpha <x>', 'SmoothQuant: how much of the difficulty moves from inputs to weights (0.5)', number(0, 1))
     .option('--double-quant', 'scales of NF4 and FP4 in 8 bits under one float')
     .option('--type <name>', 'a GGUF file type (q4_k_m) or a tensor type (q6_k)')
     .option('--activation-bits <b>', "bits of the linears' inputs, quantized token by token at run time", integer(2, 8))
@@ -142,6 +143,7 @@ export interface QuantizationFlags extends Common {
   range?: string;
   activationBits?: number;
   doubleQuant?: boolean;
+  alpha?: number;
   type?: string;
   to?: string;
   pure?: boolean;
@@ -164,7 +166,7 @@ export interface QuantizationFlags extends Common {
 
 export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
   if (flags.symmetric && flags.asymmetric) throw new RecipeError('--symmetric and --asymmetric exclude each other');
-  const { recipe, method, bits, group, range, activationBits, doubleQuant, type, to, pure, keep, encoder } = flags;
+  const { recipe, method, bits, group, range, activationBits, doubleQuant, alpha, type, to, pure, keep, encoder } = flags;
   const { actOrder, damp, refine, calibration, samples, context, seed, chatTemplate, layers } = flags;
   const symmetric = flags.symmetric ? true : flags.asymmetric ? false : undefined;
   const given = {
@@ -174,6 +176,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     range,
     activationBits,
     doubleQuant,
+    alpha,
     type,
     to,
     pure,

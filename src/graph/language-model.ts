@@ -7,6 +7,7 @@ import { ModelError } from '../errors.ts';
 import { modelTensors } from '../model/index.ts';
 import type { ModelSpec } from '../model/types.ts';
 import { checkKvScheme } from '../quantize/kv/scheme.ts';
+import type { OnlineRotation } from '../quantize/transform/types.ts';
 import type { KvScheme } from '../quantized/types.ts';
 import { type Cache, KeyValueCache } from './cache.ts';
 import type { Graph } from './ir.ts';
@@ -17,6 +18,7 @@ import { bindWeights } from './passes.ts';
 import { positionFeeds } from './positions.ts';
 import { cacheFeeds, quantizeCache } from './quantize-cache.ts';
 import { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
+import { rotateOnline } from './rotate-online.ts';
 import { createSessionWith } from './session.ts';
 import type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';
 
@@ -33,6 +35,8 @@ type Program = keyof typeof programs;
 const largestTensorBytes = 256 * 2 ** 20;
 
 export interface LanguageModelOptions extends RuntimeOptions {
+  /** Rotations that stay in the model (QuaRot); inputs are quantized after them. */
+  rotations?: readonly OnlineRotation[];
   /** Linears whose inputs are quantized while the model runs. */
   inputs?: InputSchemes;
   /** How keys and values are stored; default: as they are. */
@@ -199,8 +203,9 @@ class OnnxLanguageModel implements LoadedLanguageModel {
   }
 
   async #open(program: Program): Promise<Opened> {
-    const { inputs, kv } = this.#options;
+    const { inputs, rotations, kv } = this.#options;
     let graph: Graph = buildModel(this.spec, programs[program]);
+    if (rotations) graph = rotateOnline(graph, rotations);
     if (inputs) graph = quantizeInputs(graph, inputs);
     if (kv) graph = (program === 'decoder' ? packCache : quantizeCache)(graph, this.spec, kv);
     if (program === 'decoder') graph = await bindWeights(graph, this.#shared.reader);

@@ -49,7 +49,7 @@ export function quantizeInputs(graph: Graph, schemes: InputSchemes): Graph {
 }
 
 /** The module of each linear by the name of its node: a MatMul with a transposed weight of the model on its right. */
-function linearsOf({ nodes, inputs, constants }: Graph): Map<string, string> {
+export function linearsOf({ nodes, inputs, constants }: Graph): Map<string, string> {
   const weights = new Set([...inputs.filter(({ weight }) => weight).map(({ name }) => name), ...constants.keys()]);
   const transposed = new Map<string, string>();
   const linears = new Map<string, string>();

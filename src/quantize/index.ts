@@ -30,4 +30,5 @@ export { type GptqScheme, gptqRows } from './rounding/gptq-rows.ts';
 export { feedbackLoss } from './rounding/loss.ts';
 export { refines } from './rounding/refine-tile.ts';
 export * from './scheme.ts';
+export * from './transform/index.ts';
 export { type MatrixOptions, type QuantizedMatrix, quantizeMatrix } from './whole-matrix.ts';

@@ -5,11 +5,23 @@ import { schemeNeeds } from '../quantize/kinds/encode.ts';
 import { isWeightScheme, type Scheme } from '../quantize/scheme.ts';
 import type { StatisticKind } from '../quantize/statistics.ts';
 import { storageKind } from '../tensor/storage.ts';
+import type { Transform } from './schema.ts';
 
 /** The kinds a scheme cannot do without; none for a scheme that looks at the weights alone. */
 export function needsOf(scheme: Scheme): readonly StatisticKind[] {
   if (isWeightScheme(scheme)) return schemeNeeds(scheme);
   return scheme.kind === 'storage' && scheme.rounding ? ['hessian'] : [];
+}
+
+const needed: Readonly<Record<Transform['kind'], readonly StatisticKind[]>> = {
+  smoothquant: ['absmax'],
+  awq: ['absmean', 'hessian'],
+  quarot: [],
+};
+
+/** What a transform looks at of the inputs of linears. */
+export function transformNeeds({ kind }: Transform): readonly StatisticKind[] {
+  return needed[kind];
 }
 
 /** Whether a scheme's codes can be chosen with feedback: integers, and block types whose scales are fixed beforehand. */

@@ -27,6 +27,8 @@ export interface QuantizeOptions {
   activationBits?: number;
   /** Scales of lists of values in 8 bits. */
   doubleQuant?: boolean;
+  /** SmoothQuant: how much of the difficulty moves from inputs to weights (0.5). */
+  alpha?: number;
   pure?: boolean;
   keep?: readonly string[];
   encoder?: string;
@@ -65,6 +67,7 @@ export function recipeFromOptions(
   const method = options.method === undefined ? undefined : methodNamed(options.method);
   const container = chooseContainer(options, base, output, method);
   recipe.container = container;
+  setTransforms(recipe, options, method);
   if (options.layers) recipe.layers = [...options.layers];
   setRounding(recipe, options, method, container);
   setCalibration(recipe, options);
@@ -269,7 +272,7 @@ function setGrid(
   }
   const chosen = symmetric ?? method.symmetric ?? true;
   const scheme = method.scheme({
-    ...{ bits, group, symmetric: chosen, doubleQuant: options.doubleQuant ?? false },
+    ...{ bits, group, symmetric: chosen, doubleQuant: options.doubleQuant ?? false, alpha: alphaOf(options) },
     ...(options.range !== undefined && { range: listed(options.range) ?? rangeNamed(options.range, chosen) }),
   });
   if (scheme.kind !== 'integer') {
@@ -278,6 +281,33 @@ function setGrid(
   }
   const custom = withCustom(scheme, containers[container].customary?.(scheme.symmetric, weightType), options);
   recipe.scheme = { ...(options.range === undefined && method.searches ? searched(custom, method.searches) : custom), ...input };
+}
+
+const DEFAULT_ALPHA = 0.5;
+
+function alphaOf({ alpha = DEFAULT_ALPHA }: QuantizeOptions): number {
+  return alpha;
+}
+
+/** `--method` replaces the transforms of the recipe; `--alpha` changes those that are there. */
+function setTransforms(recipe: Recipe, options: QuantizeOptions, method: Method | undefined): void {
+  const { alpha } = options;
+  if (method) {
+    const made = method.transforms?.({ bits: 4, group: -1, symmetric: true, doubleQuant: false, alpha: alphaOf(options) });
+    const { transforms } = parseRecipe({ version: 1, ...(made && { transforms: made }) });
+    if (transforms) recipe.transforms = transforms;
+    else delete recipe.transforms;
+  }
+  if (alpha === undefined) return;
+  if (!recipe.transforms?.some(({ kind }) => kind === 'smoothquant')) {
+    throw new RecipeError({
+      what: 'this belongs to SmoothQuant, and the recipe has none',
+      where: '--alpha',
+      value: alpha,
+      next: 'add --method smoothquant',
+    });
+  }
+  recipe.transforms = recipe.transforms.map((one) => (one.kind === 'smoothquant' ? { ...one, alpha } : one));
 }
 
 /** Options that would change nothing are refused. */

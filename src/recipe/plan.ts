@@ -13,9 +13,10 @@ import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts'
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
 import { peakMemory, spillBytes } from './memory.ts';
-import { hasInput, needsOf } from './needs.ts';
+import { hasInput, needsOf, transformNeeds } from './needs.ts';
 import { type PlanNode, planNodes } from './nodes.ts';
 import { checkDecoder, parameters, type Resolved, resolveSchemes } from './resolve.ts';
+import { keptTypes, type RewrittenModel, rewrittenModel } from './rewritten.ts';
 import { type Calibration, defaultCalibration, parseRecipe, type Recipe, type RecipeInput } from './schema.ts';
 import { cutLongRows } from './tiles.ts';
 
@@ -68,6 +69,8 @@ export interface Plan {
   readonly layout: Layout;
   readonly importance: ReadonlyMap<string, Float32Array>;
   readonly statistics?: StatisticsReader;
+  /** What the transforms leave: everything after them looks at that model. */
+  readonly rewritten?: RewrittenModel;
   /** Present when the run needs a text. */
   readonly calibration?: PlannedCalibration;
   /** What is done, in an order that respects what waits for what. */
@@ -97,7 +100,14 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const name = parsed.container ?? 'fewbits';
   const container = containers[name];
   const importance = options.importance ?? new Map<string, Float32Array>();
-  const { schemes, warnings } = resolveSchemes(model, parsed, container, importance.size > 0 || parsed.rounding !== undefined);
+  const rewritten = parsed.transforms && rewrittenModel(model, parsed.transforms);
+  const subject = rewritten?.model ?? model;
+  const resolved = resolveSchemes(subject, parsed, container, importance.size > 0 || parsed.rounding !== undefined);
+  const { warnings } = resolved;
+  const keep = rewritten && keptTypes(model, rewritten);
+  const schemes = keep
+    ? resolved.schemes.map(({ tensor, scheme }) => ({ tensor, scheme: keep(tensor, scheme) }))
+    : resolved.schemes;
   // A model is a folder where the container can be one: only there its configuration and tokenizer have a place.
   const extension = container.output === 'file' || !model.spec ? (container.extensions[0] ?? '') : '';
   if (parsed.rounding && !schemes.some(({ scheme }) => scheme.kind !== 'keep' && scheme.rounding)) {
@@ -113,12 +123,12 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const quantized = schemes.some(
     ({ scheme }) => isWeightScheme(scheme) || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
   );
-  const calibration = plannedCalibration(model, parsed, schemes, options);
+  const calibration = plannedCalibration(subject, parsed, schemes, options);
   // What a run does not use says nothing about its output.
   const { calibration: _, ...used } = parsed;
   const json = JSON.parse(JSON.stringify({ ...used, ...(calibration && { calibration: statedOf(calibration) }) })) as JsonObject;
   const placed = await container.layout({
-    model,
+    model: subject,
     schemes,
     output: output.name,
     outputKind: output.kind,
@@ -132,7 +142,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   layout.tensors.forEach(checkDecoder);
   const { statistics } = options;
   const nodes = planNodes({
-    model,
+    model: subject,
     tensors: layout.tensors,
     order: calibration?.order ?? 'parallel',
     ...(statistics && { statistics }),
@@ -149,15 +159,16 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     importance,
     ...(statistics && { statistics }),
     ...(calibration && { calibration }),
+    ...(rewritten && { rewritten }),
     nodes,
     tensors: layout.tensors.map((t) => ({ name: t.name, source: t.source, scheme: t.label, bytes: t.bytes, shape: t.shape })),
     bytes,
     parameters: count,
     bitsPerWeight: count ? (8 * data) / count : 0,
-    peakMemory: peakMemory({ model, layout, nodes, threads: options.threads ?? 1, ...(calibration && { calibration }) }),
+    peakMemory: peakMemory({ model: subject, layout, nodes, threads: options.threads ?? 1, ...(calibration && { calibration }) }),
     spillBytes: spillBytes(model, calibration),
     load: { weights: data, ...kvCache(model, options.context) },
-    runtimes: container.runtimes(layout, model),
+    runtimes: container.runtimes(layout, subject),
     convention: container.convention,
     warnings: [...model.warnings, ...warnings, ...(options.requantize ? [] : roundedTwice(schemes)), ...layout.warnings],
     key: await runKey(source, json, layout, importance),
@@ -176,7 +187,15 @@ function plannedCalibration(
 ): PlannedCalibration | undefined {
   const needing = schemes.filter(({ scheme }) => needsOf(scheme).length > 0);
   const [first] = needing;
-  if (!first) return undefined;
+  const looking = recipe.transforms?.find((one) => transformNeeds(one).length > 0);
+  if (!first && !looking) return undefined;
+  if (statistics && recipe.transforms) {
+    throw new RecipeError({
+      what: `${recipe.transforms[0]!.kind} changes the inputs that these statistics speak of`,
+      where: statistics.name,
+      next: 'leave --stats out: the run collects what it needs, or use a method without a transform',
+    });
+  }
   if (statistics) {
     for (const { tensor, scheme } of needing) checkStatistics(statistics, tensor, needsOf(scheme));
     return undefined;
@@ -184,8 +203,8 @@ function plannedCalibration(
   const { spec } = model;
   if (!spec) {
     throw new RecipeError({
-      what: `${needsOf(first.scheme).join(' and ')} of the inputs can only be collected from a model that can be run`,
-      where: first.tensor.name,
+      what: `${first ? needsOf(first.scheme).join(' and ') : looking!.kind} of the inputs can only be collected from a model that can be run`,
+      where: first?.tensor.name ?? model.name,
       next: 'give a statistics file with --stats, or use --method rtn',
     });
   }
@@ -208,7 +227,7 @@ function plannedCalibration(
       next: 'choose a range and a rounding that look at the weights alone for it',
     });
   }
-  const layers = needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
+  const layers = looking ? spec.layers : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
   return { ...stated, samples, context, tokens: samples * context, layers };
 }
 

@@ -197,6 +197,36 @@ export const scheme = z.discriminatedUnion('kind', [
   codebookScheme,
 ]);
 
+const transform = z
+  .discriminatedUnion('kind', [
+    z
+      .strictObject({
+        kind: z.literal('smoothquant'),
+        alpha: z.number().min(0).max(1).default(0.5).describe('How much of the difficulty moves from inputs to weights.'),
+        folds: z.enum(['norms', 'all']).default('norms').describe('Linears behind norms, or also o (behind v) and down (behind up).'),
+      })
+      .describe('Columns of weights are multiplied by what their inputs are divided by, by the largest values of both.'),
+    z
+      .strictObject({
+        kind: z.literal('awq'),
+        scales: z.enum(['activations', 'duo']).default('activations').describe('Scales from mean |x|, or from mean |w| too (AutoAWQ).'),
+        clip: z.boolean().default(true).describe('Search for clips of weights too.'),
+        grid: z.int().min(1).max(100).default(20).describe('Exponents tried.'),
+      })
+      .describe('Columns of weights are multiplied by what makes their rounding cost the outputs least, found by trying.'),
+    z
+      .strictObject({
+        kind: z.literal('quarot'),
+        seed: z.int().min(0).default(0),
+        hidden: z.boolean().default(true).describe('R1: the hidden states.'),
+        values: z.enum(['perHead', 'full', 'none']).default('perHead').describe('R2: the values of each head.'),
+        down: z.boolean().default(false).describe('R4: the input of down, at run time.'),
+        queryKey: z.boolean().default(false).describe('R3: queries and keys behind their positions, at run time.'),
+      })
+      .describe('Rotations that spread outliers over all channels.'),
+  ])
+  .describe('A rewrite that keeps what the model computes.');
+
 /** Tensor names are far shorter; a match takes name x pattern steps. */
 const glob = z.string().max(1000);
 
@@ -233,6 +263,7 @@ const recipeSchema = z
     rounding: rounding
       .optional()
       .describe('Which code a weight gets, in every quantized matrix whose scheme does not say; default: the nearest one.'),
+    transforms: z.array(transform).min(1).max(4).optional().describe('Rewrites that come first, in this order.'),
     calibration: calibration.optional(),
     layers: z
       .tuple([z.int().min(0), z.int().min(0)])
@@ -254,6 +285,7 @@ export type Recipe = z.output<typeof recipeSchema>;
 export type RecipeInput = z.input<typeof recipeSchema>;
 export type Rule = z.output<typeof rule>;
 export type Calibration = z.output<typeof calibration>;
+export type Transform = z.output<typeof transform>;
 
 export const defaultCalibration: Calibration = calibration.parse({});
 export const defaultRounding = rounding.parse({ kind: 'gptq' });

@@ -2,6 +2,7 @@ import { type TensorError, type TileErrors, tensorError } from '../evaluate/tens
 import type { Plan } from '../recipe/plan.ts';
 import type { SolveRecord } from './calibration/solver.ts';
 import type { CalibrationFacts } from './calibration/steps.ts';
+import type { TransformRecord } from './rewrite/rewrite.ts';
 
 /** The errors are there when the output was read back; sqnr is null in JSON where nothing is lost. */
 export interface TensorReport extends Partial<TensorError> {
@@ -30,6 +31,8 @@ export interface Report {
   recipe: unknown;
   /** The text that activations were collected on. */
   calibration?: CalibrationFacts['calibration'];
+  /** What the transforms did. */
+  transforms?: readonly TransformRecord[];
   /** How the Hessian of each input was solved. */
   solves?: CalibrationFacts['solves'];
   tensors: TensorReport[];
@@ -41,6 +44,7 @@ export interface RunFacts extends CalibrationFacts {
   peakMemory: number;
   verified: boolean;
   resumed: number;
+  transforms?: readonly TransformRecord[];
   /** Tiles by tensor of the layout; empty where nothing was read back. */
   errors: readonly (readonly TileErrors[])[];
 }

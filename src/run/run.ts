@@ -7,6 +7,7 @@
  *   OUT.unfinished/files/...         the output being written
  *   OUT.unfinished/publishing        the output is getting its name
  *   OUT.unfinished/activations, original   hidden states that do not fit into memory
+ *   OUT.unfinished/rewritten.safetensors   the model as transforms leave it
  */
 
 import { peakMemory } from '#run/spawn';
@@ -23,6 +24,7 @@ import { takeLock } from './lock.ts';
 import { Progress, type ProgressEvent } from './progress.ts';
 import { placeOf, publish, type RunPlace, refuseExisting, takeBack } from './publish.ts';
 import { buildReport, type Report } from './report.ts';
+import { rewriteModel } from './rewrite/rewrite.ts';
 import { surveyTensor } from './survey.ts';
 import { TensorWriter } from './tensor-writer.ts';
 import { type TileWorkers, tileWorkers } from './workers.ts';
@@ -88,16 +90,17 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
 
 async function execute(place: RunPlace, journal: Journal, options: RunOptions): Promise<Report> {
   const started = performance.now();
-  const { plan, store, files } = place;
-  const { layout } = plan;
+  const { store, files } = place;
   const verify = options.verify ?? 'full';
   const { signal } = options;
+  const progress = new Progress(place.plan.layout.tensors, options.onProgress);
+  const { plan, records } = await rewriteModel(place, { ...options, say: (what) => progress.say(what) });
+  const { layout } = plan;
   const sinks: ByteSink[] = [];
   const workers = await tileWorkers(options.threads ?? 1);
-  const progress = new Progress(layout.tensors, options.onProgress);
   const writer = new TensorWriter({ plan, sinks, workers, journal, verify, progress });
   const calibrated = new CalibratedSteps({
-    place,
+    place: { ...place, plan },
     workers,
     journal,
     writer,
@@ -126,6 +129,7 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       resumed: writer.resumed,
       errors: writer.errors,
       ...calibrated.facts(),
+      ...(records.length > 0 && { transforms: records }),
     });
     await calibrated.close();
     await closeAll(sinks, workers);

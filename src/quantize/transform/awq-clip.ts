@@ -53,10 +53,12 @@ function searchRows(
   const error = new Float32Array(w.length);
   for (let step = 0; step < Math.floor(shrink * grid); step++) {
     const limit = absmax.map((most) => most * Math.fround(1 - step / grid));
-    for (let i = 0; i < w.length; i++) {
-      const bound = limit[Math.floor(i / group)]!;
-      const x = w[i]!;
-      error[i] = x > bound ? bound : x < -bound ? -bound : x;
+    for (let g = 0, i = 0; g < limit.length; g++) {
+      const bound = limit[g]!;
+      for (const end = i + group; i < end; i++) {
+        const x = w[i]!;
+        error[i] = x > bound ? bound : x < -bound ? -bound : x;
+      }
     }
     roundTrip(error, cols);
     for (let i = 0; i < w.length; i++) error[i] = w[i]! - error[i]!;

@@ -4,7 +4,7 @@ import { RecipeError } from '../../errors.ts';
 import { Random } from '../../numeric/random.ts';
 import { readGolden, worst } from './golden.fixture.node.ts';
 import { applyHadamard, hadamardBases, hadamardMatrix, hadamardOf } from './hadamard.ts';
-import { orthogonalMatrix, randomRotation, rotationMatrix, rotator } from './rotation.ts';
+import { orthogonalMatrix, randomRotation, rotationFactors, rotationMatrix, rotator } from './rotation.ts';
 
 const golden = readGolden<{ cases: { K: number; n?: number }[] }>('quarot/hadamard');
 const sizes = golden.facts.cases.filter((c) => c.n !== undefined) as { K: number; n: number }[];
@@ -100,6 +100,20 @@ describe('rotations', () => {
       apply(turned, true);
       expect(worst(turned, x)).toBeLessThan(1e-13);
     }
+  });
+
+  it.each([1, 2, 12, 24, 44, 56, 172, 512, 768])('of size %i is two small products', (size) => {
+    const rotation = randomRotation(size, 8);
+    const { a, b, left, right, signs } = rotationFactors(rotation);
+    expect(a * b).toBe(size);
+    const base = hadamardOf(size)?.baseSize ?? size;
+    expect(Math.max(a, b)).toBeLessThanOrEqual(Math.max(base, 2 * Math.sqrt(size)));
+    const q = Float64Array.from({ length: size * size }, (_, at) => {
+      // Row i of Q is left E right, where E has the sign of channel i in its place.
+      const [i, j] = [Math.floor(at / size), at % size];
+      return (signs?.[i] ?? 1) * left[Math.floor(j / b) * a + Math.floor(i / b)]! * right[(i % b) * b + (j % b)]!;
+    });
+    expect(worst(q, rotationMatrix(rotation))).toBeLessThan(1e-7);
   });
 
   it('refuses sizes and runs that do not fit', () => {

@@ -1,7 +1,7 @@
 /** Orthogonal matrices as data, and their product with rows. */
 import { RecipeError } from '../../errors.ts';
 import { Random } from '../../numeric/random.ts';
-import { applyHadamard, hadamardOf } from './hadamard.ts';
+import { applyHadamard, hadamardMatrix, hadamardOf } from './hadamard.ts';
 
 /**
  * An orthogonal Q [size, size]; rows x become x Q.
@@ -36,8 +36,7 @@ export function rotator(rotation: Rotation): Rotator {
 
 function hadamardRotator({ size, signs }: Extract<Rotation, { kind: 'hadamard' }>): Rotator {
   const hadamard = hadamardOf(size);
-  if (!hadamard)
-    throw new RecipeError({ what: 'there is no Hadamard matrix of this size', value: size, next: 'rotate by a random orthogonal one' });
+  if (!hadamard) throw noMatrix(size);
   if (signs && signs.length !== size) throw new RecipeError({ what: 'signs do not fit', value: signs.length, limit: size });
   const flip = (x: Float32Array | Float64Array) => {
     if (signs) for (let i = 0; i < x.length; i++) x[i]! *= signs[i % size]!;
@@ -85,6 +84,37 @@ export function rotationMatrix(rotation: Rotation): Float64Array {
   for (let i = 0; i < size; i++) q[i * size + i] = 1;
   rotator(rotation).apply(q);
   return q;
+}
+
+/** x Q as two small products: with X = reshape(x signs, [a, b]), it is left X right. Of an orthogonal matrix a = 1. */
+export interface RotationFactors {
+  readonly a: number;
+  readonly b: number;
+  /** [a, a] */
+  readonly left: Float32Array;
+  /** [b, b] */
+  readonly right: Float32Array;
+  /** [a b] */
+  readonly signs?: Int8Array;
+}
+
+/** For runtimes that have matrix products only: of a Hadamard matrix a and b are as near to each other as its base allows. */
+export function rotationFactors(rotation: Rotation): RotationFactors {
+  const { size } = rotation;
+  if (rotation.kind === 'orthogonal')
+    return { a: 1, b: size, left: Float32Array.of(1), right: Float32Array.from(rotationMatrix(rotation)) };
+  const hadamard = hadamardOf(size);
+  if (!hadamard) throw noMatrix(size);
+  let a = hadamard.baseSize;
+  while (a * a < size) a *= 2;
+  const [left, right] = [{ ...hadamard, size: a }, { size: size / a, baseSize: 1, base: Int8Array.of(1) }].map((factor) =>
+    Float32Array.from(hadamardMatrix(factor), (sign) => sign / Math.sqrt(factor.size)),
+  );
+  return { a, b: size / a, left: left!, right: right!, ...(rotation.signs && { signs: rotation.signs }) };
+}
+
+function noMatrix(size: number): RecipeError {
+  return new RecipeError({ what: 'there is no Hadamard matrix of this size', value: size, next: 'rotate by a random orthogonal one' });
 }
 
 /**

@@ -7,13 +7,17 @@ import { hqq } from './hqq.ts';
 import { rtn } from './rtn.ts';
 import { sinq } from './sinq.ts';
 import { binary, fp4, nf4, ternary } from './tables.ts';
+import { awq, quarot, smoothquant } from './transforms.ts';
 import type { Method } from './types.ts';
 import { zeroquant } from './zeroquant.ts';
 
 export const methods: Readonly<Record<string, Method>> = {
   rtn,
   gptq,
+  awq,
+  smoothquant,
   zeroquant,
+  quarot,
   nf4,
   fp4,
   hqq,

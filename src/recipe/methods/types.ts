@@ -1,4 +1,5 @@
 import type { ContainerName } from '../../format/types.ts';
+import type { RecipeInput } from '../schema.ts';
 import type { Granularity, RangeName, Rounding, WeightScheme } from '../../quantize/scheme.ts';
 
 /** What options of the command line say to a method. */
@@ -10,6 +11,8 @@ export interface MethodOptions {
   /** Of integer grids by name; other grids know 'absmax' and searches. */
   range?: RangeName | 'absmax';
   doubleQuant: boolean;
+  /** SmoothQuant: how much of the difficulty moves from inputs to weights. */
+  alpha: number;
 }
 
 /** A method is a recipe fragment under a name. A new one is a file of this folder and a row of registry.ts. */
@@ -24,7 +27,7 @@ export interface Method {
   /** Taken without --group. */
   readonly group: number;
   /** Options that change it, besides bits: the others are refused. */
-  readonly takes: readonly ('group' | 'symmetric' | 'range' | 'doubleQuant' | 'type')[];
+  readonly takes: readonly ('group' | 'symmetric' | 'range' | 'doubleQuant' | 'alpha' | 'type')[];
   scheme(options: MethodOptions): WeightScheme;
   /** Whether it is symmetric where no option says. */
   readonly symmetric?: boolean;
@@ -32,6 +35,8 @@ export interface Method {
   readonly searches?: 'mse';
   /** Which code a weight gets, whatever the grid: also for the types of GGUF. */
   readonly rounding?: Rounding;
+  /** Rewrites that come first. */
+  transforms?(options: MethodOptions): RecipeInput['transforms'];
   /** Of inputs, token by token, where no option says. */
   readonly activationBits?: number;
 }

@@ -1,0 +1,212 @@
+/**
+ * The first part of a run whose recipe has transforms: statistics of the model as it is, the rewrite that follows from them, and its
+ * application to every tensor, tile by tile, into one f32 file of the unfinished folder. What comes after sees a model like any other.
+ *
+ *   OUT.unfinished/rewritten.safetensors   the model as the transforms leave it
+ *   OUT.unfinished/rewritten.json          what they did; written when the file is complete
+ */
+import type { Model } from '../../format/types.ts';
+import type { ByteSink, SourceHandle } from '../../io/types.ts';
+import { type Kernels, loadKernels } from '../../kernels/index.ts';
+import type { InputGroup } from '../../model/index.ts';
+import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
+import {
+  type AwqSearch,
+  applyOperations,
+  type OnlineRotation,
+  rowsTogether,
+  type Skipped,
+  sourceTensor,
+} from '../../quantize/transform/index.ts';
+import { transformNeeds } from '../../recipe/needs.ts';
+import type { Plan } from '../../recipe/plan.ts';
+import { type RewrittenModel, rewrittenFrom } from '../../recipe/rewritten.ts';
+import type { Transform } from '../../recipe/schema.ts';
+import { collectStatistics } from '../calibration/collect.ts';
+import type { CalibrationWindows } from '../calibration/windows.ts';
+import type { RunPlace } from '../publish.ts';
+import { RowReader } from '../row-reader.ts';
+import { textOf } from '../text.ts';
+import { weightReader } from '../weights.ts';
+import { roundTripOf } from './round-trip.ts';
+import { type FoundRewrite, performTransform } from './transforms.ts';
+
+/** What a transform did, for the report. */
+export interface TransformRecord {
+  kind: Transform['kind'];
+  /** Mappings that could not be used. */
+  skipped: readonly Skipped[];
+  /** AWQ: what was found for each input. */
+  searches?: readonly AwqSearch[];
+}
+
+export interface RewriteOptions {
+  calibration?: CalibrationWindows;
+  signal?: AbortSignal;
+  say(what: string): void;
+}
+
+export interface Rewritten {
+  /** The plan whose tensors come from the rewritten file. */
+  plan: Plan;
+  records: readonly TransformRecord[];
+  online: readonly OnlineRotation[];
+}
+
+/** Makes the rewritten file, or takes over that of an earlier run. */
+export async function rewriteModel({ plan, store, folder }: RunPlace, options: RewriteOptions): Promise<Rewritten> {
+  const { rewritten } = plan;
+  if (!rewritten) return { plan, records: [], online: [] };
+  const done = `${folder}/rewritten.json`;
+  const name = `${folder}/rewritten.safetensors`;
+  const before = await textOf(store, done);
+  if (before === '') {
+    const sink = await store.create(name, rewritten.fileSize);
+    try {
+      await sink.write(rewritten.header, 0);
+      const records = await rewriteInto(plan, rewritten, sink, options);
+      await sink.flush();
+      await store.append(done, new TextEncoder().encode(JSON.stringify(records)));
+    } finally {
+      await sink.close();
+    }
+  }
+  const facts = JSON.parse(await textOf(store, done)) as Pick<Rewritten, 'records' | 'online'>;
+  const source = await store.open(name);
+  const { handle } = source;
+  await source.close();
+  return { plan: planFrom(plan, rewritten, handle), ...facts };
+}
+
+/** The plan with the file in the place of what stood for it. */
+function planFrom(plan: Plan, rewritten: RewrittenModel, handle: SourceHandle): Plan {
+  return {
+    ...plan,
+    model: modelFrom(rewritten.model, handle),
+    layout: {
+      ...plan.layout,
+      tensors: plan.layout.tensors.map((tensor) => ({ ...tensor, from: rewrittenFrom(tensor.from, handle) })),
+    },
+  };
+}
+
+function modelFrom(model: Model, handle: SourceHandle): Model {
+  return { ...model, tensors: model.tensors.map((tensor) => ({ ...tensor, stored: rewrittenFrom(tensor.stored, handle) })) };
+}
+
+async function rewriteInto(
+  plan: Plan,
+  rewritten: RewrittenModel,
+  sink: ByteSink,
+  options: RewriteOptions,
+): Promise<Pick<Rewritten, 'records' | 'online'>> {
+  const kernels = await loadKernels();
+  const records: TransformRecord[] = [];
+  const online: OnlineRotation[] = [];
+  let current: Model = plan.model;
+  const last = rewritten.transforms.length - 1;
+  for (const [i, transform] of rewritten.transforms.entries()) {
+    options.signal?.throwIfAborted();
+    options.say(`looking for ${transform.kind}`);
+    const found = await findRewrite(plan, current, transform, kernels, options);
+    const { skipped, searches } = found;
+    records.push({ kind: transform.kind, skipped, ...(searches && { searches }) });
+    online.push(...found.online);
+    options.say(`applying ${transform.kind}`);
+    await apply(current, rewritten, found, sink, options);
+    // The next one sees what this one has left.
+    if (i < last) current = modelFrom(rewritten.model, sink.handle);
+  }
+  return { records, online };
+}
+
+async function findRewrite(
+  plan: Plan,
+  model: Model,
+  transform: Transform,
+  kernels: Kernels,
+  options: RewriteOptions,
+): Promise<FoundRewrite> {
+  const spec = model.spec!;
+  const reader = weightReader(model);
+  const statistics = await statisticsOf(model, transformNeeds(transform), options);
+  const linear = plan.layout.tensors.find(({ role, scheme }) => role === 'gate' && scheme.kind !== 'keep') ??
+    plan.layout.tensors.find(({ scheme }) => scheme.kind !== 'keep');
+  try {
+    return await performTransform(transform, {
+      spec,
+      kernels,
+      weight: reader,
+      statistic: async (name, kind) => statistics.get(name)![kind] as Float32Array,
+      roundTrip: () => roundTripOf(linear?.scheme ?? { kind: 'keep' }, kernels),
+    });
+  } finally {
+    await reader.close?.();
+  }
+}
+
+/** By linear; linears of one input share theirs. */
+async function statisticsOf(
+  model: Model,
+  kinds: readonly StatisticKind[],
+  { calibration, signal, say }: RewriteOptions,
+): Promise<ReadonlyMap<string, Statistics>> {
+  const found = new Map<string, Statistics>();
+  if (kinds.length === 0) return found;
+  await collectStatistics(model, calibration!, {
+    kinds,
+    layers: { from: 0, to: model.spec!.layers - 1 },
+    ...(signal && { signal }),
+    onProgress: ({ layer }) => say(`inputs of layer ${layer}`),
+    onStatistics: async ({ linears }: InputGroup, statistics) => {
+      for (const linear of linears) found.set(linear, statistics);
+    },
+  });
+  return found;
+}
+
+/** Values of a tile of the rewrite. */
+const TILE_VALUES = 2 ** 20;
+
+async function apply(
+  model: Model,
+  { places }: RewrittenModel,
+  rewrite: FoundRewrite,
+  sink: ByteSink,
+  { signal }: RewriteOptions,
+): Promise<void> {
+  const operations = [...rewrite.operations, ...rewrite.clips];
+  const sources = new Map(model.tensors.map((tensor) => [tensor.name, tensor]));
+  const embedding = model.tensors.find(({ role }) => role === 'embedding');
+  const reader = new RowReader();
+  try {
+    for (const [name, { offset }] of places) {
+      // A head that was one with the embedding starts as a copy of it.
+      const source = (sources.get(sourceTensor(name, rewrite)) ?? embedding)!;
+      const { shape } = source;
+      // The entries of a vector are rows.
+      const [rows, cols] = shape.length === 1 ? [shape[0]!, 1] : [source.stored.rows, source.stored.cols];
+      const together = rowsTogether(name, operations);
+      const step = shape.length === 1 ? rows : Math.max(together, Math.floor(TILE_VALUES / cols / together) * together);
+      for (let from = 0; from < rows; from += step) {
+        signal?.throwIfAborted();
+        const to = Math.min(rows, from + step);
+        const values = shape.length === 1 ? await vectorOf(reader, source) : await rowsOf(reader, source, from, to);
+        applyOperations(values, { name, shape, from, to }, operations);
+        await sink.write(new Uint8Array(values.buffer), offset + 4 * from * cols);
+      }
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+/** [n] */
+function vectorOf(reader: RowReader, { stored }: Model['tensors'][number]): Promise<Float32Array> {
+  return reader.rows(stored, Int32Array.from({ length: stored.rows }, (_, i) => i));
+}
+
+/** [to - from, cols] */
+function rowsOf(reader: RowReader, { stored }: Model['tensors'][number], from: number, to: number): Promise<Float32Array> {
+  return reader.rows(stored, Int32Array.from({ length: to - from }, (_, i) => from + i));
+}

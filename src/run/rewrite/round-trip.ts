@@ -1,0 +1,36 @@
+/** How a search tries what a scheme does to a weight. */
+import { RecipeError } from '../../errors.ts';
+import { decodeRows, encodeRows as encodeBlocks } from '../../kernels/index.ts';
+import type { Kernels } from '../../kernels/kernels.ts';
+import { dequantizeTile } from '../../quantize/dequantize.ts';
+import { encodeRows } from '../../quantize/kinds/encode.ts';
+import { kindOf } from '../../quantize/kinds/registry.ts';
+import { isWeightScheme, type Scheme, schemeLabel } from '../../quantize/scheme.ts';
+import type { RoundTrip } from '../../quantize/transform/index.ts';
+import { storage } from '../../tensor/storage.ts';
+
+/** Rounding to nearest by the scheme, whatever else it asks for: feedback works on what the transform leaves. */
+export function roundTripOf(scheme: Scheme, kernels: Kernels): RoundTrip {
+  if (isWeightScheme(scheme)) {
+    const { rounding: _, split: __, balance: ___, ...plain } = scheme;
+    const kind = kindOf(plain);
+    const apply = (w: Float32Array, cols: number) => {
+      const rows = w.length / cols;
+      const place = { name: 'matrix', shape: [rows, cols] as const, from: 0, to: rows };
+      const survey = kind.surveys(plain) ? kind.survey(w, place, plain, {}) : {};
+      w.set(dequantizeTile(encodeRows(w, place, plain, {}, survey)));
+    };
+    return Object.assign(apply, { group: (cols: number) => (kind.run(plain) > 1 ? kind.run(plain) : cols) });
+  }
+  if (scheme.kind === 'storage' && storage[scheme.type].block > 1) {
+    const { type } = scheme;
+    const apply = (w: Float32Array, cols: number) =>
+      w.set(decodeRows(kernels, type, encodeBlocks(kernels, type, w, cols), w.length));
+    return Object.assign(apply, { group: () => Math.min(32, storage[type].block) });
+  }
+  throw new RecipeError({
+    what: 'a search of scales needs to know what the linears become, and they are not quantized',
+    value: schemeLabel(scheme),
+    next: 'leave the transform out, or quantize them',
+  });
+}
