@@ -25,7 +25,7 @@ export function reachingLevel(min: number, max: number, most: number): SpqrLevel
 
 /**
  * The level of a group without the values whose absence lowers its error by more than `threshold`: leave one out, section 4.1 and
- * algorithm 1. The mean of the others stands in their places.
+ * algorithm 1. Their places hold the mean of the others, which is no limit.
  * @param w [n]
  * @param weight [n]: 1 / U_kk², what a squared error counts
  */
@@ -39,7 +39,6 @@ export function levelWithoutOutliers(w: Float64Array, weight: Float64Array, thre
   };
   const base = errorOf(whole, -1);
   let count = 0;
-  let sum = 0;
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < w.length; i++) {
@@ -52,7 +51,6 @@ export function levelWithoutOutliers(w: Float64Array, weight: Float64Array, thre
     }
     if (gain > threshold) continue;
     count++;
-    sum += value;
     min = Math.min(min, value);
     max = Math.max(max, value);
   }
