@@ -4,11 +4,11 @@
  * its scale, so that only the columns' remains.
  */
 import { NumericError, RecipeError } from '../errors.ts';
-import { floatTypes } from '../numeric/float.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import { checkFinite } from './check.ts';
 import { quantizeRows, type RowOptions, type TilePlace } from './quantize-matrix.ts';
 import type { MatrixScheme } from './scheme.ts';
+import { type StoredFloat, storedValue } from './stored-value.ts';
 
 export interface SinqOptions {
   /** Iterations, of which the state of least imbalance is kept (16). */
@@ -16,7 +16,7 @@ export interface SinqOptions {
   /** Columns that are balanced together, each block with row scales of its own, as the paper tiles by groups; by default all. */
   block?: number;
   /** How column scales are stored (f16): they are rounded before anything is divided by them. */
-  stored?: 'f32' | 'f16' | 'bf16';
+  stored?: StoredFloat;
 }
 
 export interface SinqScales {
@@ -75,7 +75,7 @@ export function sinqScales(
       (_, i) => w[Math.floor(i / block) * cols + b * block + (i % block)]!,
     );
     const found = balance(part, rows, block, iterations);
-    for (let c = 0; c < block; c++) scales.column[b * block + c] = castTo(stored, found.column[c]!, name);
+    for (let c = 0; c < block; c++) scales.column[b * block + c] = columnScale(stored, found.column[c]!, name);
     for (let r = 0; r < rows; r++) scales.row[r * blocks + b] = found.row[r]!;
     scales.before[b] = found.before;
     scales.after[b] = found.after;
@@ -207,9 +207,13 @@ function smallest(x: Float64Array): number {
   return x.reduce((least, v) => Math.min(least, v), Number.POSITIVE_INFINITY);
 }
 
-function castTo(stored: 'f32' | 'f16' | 'bf16', value: number, where: string): number {
-  const cast = floatTypes[stored].round(value);
-  if (Number.isFinite(cast) && cast > 0) return cast;
-  const next = 'store column scales as bf16 or f32';
-  throw new NumericError({ what: `a column scale has no ${stored}`, where, value, limit: floatTypes[stored].max, next });
+function columnScale(stored: StoredFloat, value: number, where: string): number {
+  const scale = storedValue(stored, value, 'a column scale', where);
+  if (scale > 0) return scale;
+  throw new NumericError({
+    what: `a column scale vanishes in ${stored}`,
+    where,
+    value,
+    next: 'store column scales as bf16 or f32',
+  });
 }

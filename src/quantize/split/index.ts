@@ -12,16 +12,8 @@ export {
 export { type LowRank, type LowRankOptions, lowRankOf, quantizeLowRank, residualOf, withLowRank } from './low-rank.ts';
 export { outlierColumns, outliersByMagnitude, outliersBySensitivity, saliency, sensitivityThreshold } from './outliers.ts';
 export { type Apart, type ApartOptions, quantizeApart } from './set-apart.ts';
-export {
-  columnMoments,
-  type DeadLast,
-  deadInputsLast,
-  type SpqrOptions,
-  type SpqrTile,
-  spqrBits,
-  spqrRows,
-  spqrThreshold,
-} from './spqr.ts';
+export { type SpqrOptions, type SpqrTile, spqrBits, spqrRows } from './spqr.ts';
 export type { QuantizedLevels } from './spqr-levels.ts';
+export { columnMoments, type DeadLast, deadInputsLast, spqrThreshold } from './spqr-threshold.ts';
 export { type Svd, truncatedSvd } from './svd.ts';
 export type { InputWeighting } from './weighting.ts';

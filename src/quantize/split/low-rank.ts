@@ -2,11 +2,11 @@
  * Low-rank correction: w - ŵ ≈ a b, as ZeroQuant-V2's LoRC (arXiv 2303.08302) does it, and weighted by what the inputs are like as
  * LQER's L²QER (arXiv 2402.02446) does. The best of its rank by Eckart and Young, in the norm of the weighting.
  */
-import { NumericError, RecipeError } from '../../errors.ts';
-import { floatTypes } from '../../numeric/float.ts';
+import { RecipeError } from '../../errors.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { checkFinite } from '../check.ts';
 import { dequantizeTile } from '../dequantize.ts';
+import { type StoredFloat, storedValue } from '../stored-value.ts';
 import { truncatedSvd } from './svd.ts';
 import { type InputWeighting, weightingOf } from './weighting.ts';
 
@@ -15,7 +15,7 @@ export interface LowRankOptions {
   /** What an error in a column counts: alike by default. */
   inputs?: InputWeighting;
   /** How both factors are stored (f16); each carries the square root of the singular values. */
-  stored?: 'f32' | 'f16' | 'bf16';
+  stored?: StoredFloat;
 }
 
 export interface LowRank {
@@ -53,8 +53,10 @@ export function lowRankOf(
   const { u, s, v } = truncatedSvd(weighted, rows, cols, rank);
   const right = Float64Array.from({ length: rank * cols }, (_, i) => v[(i % cols) * rank + Math.floor(i / cols)]!); // [rank, cols]
   weighting.undo(right, rank);
-  const a = Float32Array.from(u, (value, i) => castTo(stored, value * Math.sqrt(s[i % rank]!), name));
-  const b = Float32Array.from(right, (value, i) => castTo(stored, value * Math.sqrt(s[Math.floor(i / cols)]!), name));
+  const a = Float32Array.from(u, (value, i) => storedValue(stored, value * Math.sqrt(s[i % rank]!), 'a low-rank factor', name));
+  const b = Float32Array.from(right, (value, i) =>
+    storedValue(stored, value * Math.sqrt(s[Math.floor(i / cols)]!), 'a low-rank factor', name),
+  );
   const before = weighted.reduce((sum, e) => sum + e * e, 0);
   return {
     rank,
@@ -117,11 +119,4 @@ function without(w: Float32Array, { a, b, rank }: LowRank, cols: number): Float3
     for (let k = 0; k < rank; k++) sum -= a[Math.floor(at / cols) * rank + k]! * b[k * cols + (at % cols)]!;
     return sum;
   });
-}
-
-function castTo(stored: 'f32' | 'f16' | 'bf16', value: number, where: string): number {
-  const cast = floatTypes[stored].round(Math.fround(value));
-  if (Number.isFinite(cast)) return cast;
-  const next = 'store low-rank factors as bf16 or f32';
-  throw new NumericError({ what: `a low-rank factor overflows ${stored}`, where, value, limit: floatTypes[stored].max, next });
 }

@@ -8,7 +8,8 @@ import { correlatedHessian } from '../rounding/correlated.fixture.ts';
 import type { Factor } from '../rounding/factor.ts';
 import { factorizeHere } from '../rounding/factorize.ts';
 import { quantizeMatrix } from '../whole-matrix.ts';
-import { columnMoments, deadInputsLast, type SpqrOptions, spqrBits, spqrRows, spqrThreshold } from './spqr.ts';
+import { type SpqrOptions, spqrBits, spqrRows } from './spqr.ts';
+import { columnMoments, deadInputsLast, spqrThreshold } from './spqr-threshold.ts';
 
 interface Case {
   case: string;
@@ -200,7 +201,7 @@ describe('SpQR', () => {
     const t = spqrThreshold(columnMoments(big, 256), 768, holed, 0.2);
     const start = performance.now();
     const { tile } = spqrRows(big, { ...wide, shape: [768, 256], to: 768 }, { bits: 3, group: 16, threshold: t }, holed);
-    expect(performance.now() - start).toBeLessThan(5000);
+    expect(performance.now() - start).toBeLessThan(10_000);
     const decoded = dequantizeTile(tile);
     expect(Array.from({ length: 768 }, (_, r) => Math.abs(decoded[r * 256 + 7]!)).every((v) => v < 0.05)).toBe(true);
   });
@@ -213,5 +214,7 @@ describe('SpQR', () => {
     expect(() => spqrRows(w, place, { bits: 3, group: 16, threshold }, factor)).toThrow('another width');
     expect(() => spqrThreshold(columnMoments(x, 256), 64, factor, 0)).toThrow('relative threshold');
     expect(() => of({ bits: 9 })).toThrow('1..8');
+    const huge = x.map((v) => v * 1e7);
+    expect(() => spqrRows(huge, wide, { bits: 3, group: 16, threshold: 0, stored: 'f16' }, factor)).toThrow('overflows f16');
   });
 });

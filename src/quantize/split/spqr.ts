@@ -2,14 +2,14 @@
  * SpQR (Dettmers et al., arXiv 2306.03078, algorithm 1) as its authors' spqr_engine.py does it: GPTQ with small groups whose levels
  * leave likely outliers out; a weight whose error counts more than a threshold keeps its value and feeds no error on.
  */
-import { NumericError, RecipeError } from '../../errors.ts';
-import { floatTypes } from '../../numeric/float.ts';
+import { RecipeError } from '../../errors.ts';
 import type { QuantizedTile, Sharing } from '../../quantized/types.ts';
 import { checkFinite } from '../check.ts';
 import { runLength } from '../granularity.ts';
 import { integerGrid } from '../grid/integer.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
 import { type Factor, TILE, tileOffset, tilesOf } from '../rounding/factor.ts';
+import { type StoredFloat, storedValue } from '../stored-value.ts';
 import {
   emptyLevels,
   levelWithoutOutliers,
@@ -31,7 +31,7 @@ export interface SpqrOptions {
   /** Scales and zeros of `rows` rows (16) in so many bits under floats of their own. */
   levels?: { scaleBits: number; zeroBits: number; rows?: number };
   /** How the outliers and the levels of the last floor are stored (f32). */
-  stored?: 'f32' | 'f16' | 'bf16';
+  stored?: StoredFloat;
 }
 
 export interface SpqrTile {
@@ -40,57 +40,6 @@ export interface SpqrTile {
   /** What the effective levels are made of, with `levels`. */
   scale?: QuantizedLevels;
   zero?: QuantizedLevels;
-}
-
-/** What the factorization has to leave of a Hessian: which inputs are dead then no longer shows. */
-export interface DeadLast {
-  /** [cols, cols] */
-  hessian: Float32Array;
-  /** [cols], for the factor. */
-  dead: Uint8Array;
-}
-
-/**
- * SpQR damps before it repairs dead inputs, and orders before both, so that they come last; factorizing does the reverse (GPTQ). A
- * diagonal next to 0 in their place gives SpQR's order and damp: `{ ...factorizeHere(kernels, hessian, options), dead }`.
- * @param hessian [cols, cols]
- */
-export function deadInputsLast(hessian: Float32Array): DeadLast {
-  const cols = Math.round(Math.sqrt(hessian.length));
-  const changed = hessian.slice();
-  const dead = Uint8Array.from({ length: cols }, (_, i) => (hessian[i * cols + i] === 0 ? 1 : 0));
-  for (let i = 0; i < cols; i++) if (dead[i]) changed[i * cols + i] = 2 ** -126;
-  return { hessian: changed, dead };
-}
-
-/** Sums of w and w² by columns, [2, cols]: those of tiles add up to those of a matrix. x: [rows, cols] */
-export function columnMoments(x: Float32Array, cols: number): Float64Array {
-  const sums = new Float64Array(2 * cols);
-  for (let at = 0; at < x.length; at++) {
-    sums[at % cols]! += x[at]!;
-    sums[cols + (at % cols)]! += x[at]! * x[at]!;
-  }
-  return sums;
-}
-
-/** relative x the mean over columns of var(w) / U_kk², U_kk = 1 / R_kk. moments: of all `rows` of the matrix */
-export function spqrThreshold(
-  moments: Float64Array,
-  rows: number,
-  { cols, order, dead, roots }: Factor,
-  relative: number,
-): number {
-  if (relative === Number.POSITIVE_INFINITY) return relative;
-  if (!(relative > 0))
-    throw new RecipeError({ what: 'not a relative threshold', value: relative, next: 'use a positive number, such as 0.2' });
-  let sum = 0;
-  for (let k = 0; k < cols; k++) {
-    const c = order[k]!;
-    if (dead[c]) continue;
-    const variance = (moments[cols + c]! - moments[c]! ** 2 / rows) / Math.max(1, rows - 1);
-    sum += variance * roots[k]! ** 2;
-  }
-  return (relative * sum) / cols;
 }
 
 /**
@@ -151,7 +100,6 @@ class Spqr {
   readonly nested: { scale?: QuantizedLevels; zero?: QuantizedLevels };
   readonly #options: SpqrOptions;
   readonly #factor: Factor;
-  readonly #name: string;
   readonly #rows: number;
   readonly #groups: number;
   readonly #most: number;
@@ -172,11 +120,10 @@ class Spqr {
     const { levels } = options;
     this.#options = options;
     this.#factor = factor;
-    this.#name = name;
     this.#rows = rows;
     this.#groups = cols / options.group;
     this.#most = 2 * integerGrid(options.bits, false).half - 1;
-    this.#cast = floatTypes[options.stored ?? 'f32'].round;
+    this.#cast = (value) => storedValue(options.stored ?? 'f32', value, 'a level or an outlier', name);
     this.#weights = Float64Array.from(x, (_, at) => {
       const column = order[at % cols]!;
       return dead[column] ? 0 : x[at - (at % cols) + column]!;
@@ -319,12 +266,6 @@ class Spqr {
     for (const [k, column] of order.entries()) groupOf[column] = Math.floor(k / group);
     const per: Sharing = natural ? { rows: 1, cols: group } : { groupOf };
     const places = Int32Array.from(this.#isOutlier.keys()).filter((at) => this.#isOutlier[at]);
-    const levels = [...this.#scales, ...this.#zeros];
-    const bad = [...levels, ...this.#kept].find((value) => !Number.isFinite(value));
-    if (bad !== undefined) {
-      const next = 'store them as bf16 or f32';
-      throw new NumericError({ what: `a level or an outlier overflows ${stored}`, where: this.#name, value: `${bad}`, next });
-    }
     const held = this.#options.levels ? 'f32' : stored;
     return {
       grid: { kind: 'integer', bits, signed: false },

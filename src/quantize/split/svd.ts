@@ -17,6 +17,8 @@ const SMALL = 96;
 /** Directions beyond the rank that are followed, so that those within it settle. */
 const OVERSAMPLING = 16;
 const ITERATIONS = 40;
+/** Relative change of the energy from one iteration to the next. */
+const SETTLED = 1e-6;
 const SEED = 20_250_922;
 
 /**
@@ -42,7 +44,7 @@ function subspace(a: Float64Array, m: number, n: number, rank: number): Svd {
   for (let i = 0; ; i++) {
     const left = timesTransposed(a, m, n, q, width); // [width, m]
     const energy = energyOf(left, m, rank);
-    const settled = Math.abs(energy - last) <= 1e-9 * energy || i === ITERATIONS;
+    const settled = Math.abs(energy - last) <= SETTLED * energy || i === ITERATIONS;
     last = energy;
     orthonormalize(left, width, m);
     q = timesMatrix(left, width, m, a, n); // [width, n]
