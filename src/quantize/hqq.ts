@@ -2,8 +2,7 @@
  * HQQ (Badri and Shaji, Half-Quadratic Quantization, Mobius Labs 2023) as the package hqq does it: the scale spans a group, the zero
  * is a float that is moved to where a norm of the errors below 1 is least. No data.
  */
-import { NumericError, RecipeError } from '../errors.ts';
-import { floatTypes } from '../numeric/float.ts';
+import { RecipeError } from '../errors.ts';
 import { halfEven } from '../numeric/rounding.ts';
 import type { QuantizedTile, Sharing } from '../quantized/types.ts';
 import { checkFinite } from './check.ts';
@@ -20,6 +19,7 @@ import {
   type ZeroedStep,
 } from './range/half-quadratic.ts';
 import { refineStep } from './refine-step.ts';
+import { type StoredFloat, storedValue } from './stored-value.ts';
 
 export interface HqqOptions {
   /** 1..8 */
@@ -36,7 +36,7 @@ export interface HqqOptions {
   /** Ours: after the iterations scale and zero are refitted, where that lowers Σ |x - x̂|^p of a group. */
   refineScale?: boolean;
   /** How scales and zeros are stored (f32). */
-  stored?: 'f32' | 'f16' | 'bf16';
+  stored?: StoredFloat;
 }
 
 const ITERATIONS = 20;
@@ -46,17 +46,25 @@ const ITERATIONS = 20;
  * it stops. x: [n], whole groups
  */
 export function hqqErrors(x: Float32Array, options: HqqOptions): Float64Array {
+  return traced(x, options).errors;
+}
+
+/** Those errors, and the zeros after each iteration, [iterations + 1, groups]. */
+function traced(x: Float32Array, options: HqqOptions): { errors: Float64Array; zeros: Float32Array } {
   const { most, groups, shrink, iterations } = prepared(x.length, options, 'matrix');
   const errors = new Float64Array(iterations);
-  for (const group of groups) {
+  const zeros = new Float32Array((iterations + 1) * groups.length);
+  for (const [index, group] of groups.entries()) {
     let step = startOf(x, group, most, options);
+    zeros[index] = step.zero;
     for (let i = 0; i < iterations; i++) {
       const { error, zero } = improveZero(x, group, step, most, shrink);
       errors[i]! += error;
+      zeros[(i + 1) * groups.length + index] = zero;
       step = { inverse: step.inverse, zero };
     }
   }
-  return errors;
+  return { errors, zeros };
 }
 
 /** How many iterations hqq does: up to and with the first that does not lower the mean error in f32. values: how many there are */
@@ -72,24 +80,39 @@ export function hqqIterations(errors: Float64Array, values: number): number {
  * @throws NumericError for NaN, Inf or scales and zeros that overflow their dtype, RecipeError for groups that do not fit
  */
 export function hqqRows(x: Float32Array, place: TilePlace, options: HqqOptions): QuantizedTile {
+  const { most, shrink, iterations } = prepared(x.length, options, place.name);
+  return encode(x, place, options, (start, group) => {
+    let step = start;
+    for (let i = 0; i < iterations; i++) step = { inverse: step.inverse, zero: improveZero(x, group, step, most, shrink).zero };
+    return step;
+  });
+}
+
+/** Codes by the step that `improved` makes of the first one of each group. */
+function encode(
+  x: Float32Array,
+  place: TilePlace,
+  options: HqqOptions,
+  improved: (start: ZeroedStep, group: Strided, index: number) => ZeroedStep,
+): QuantizedTile {
   const { name, shape, from, to } = place;
   const cols = shape[1];
+  if (x.length !== (to - from) * cols) {
+    throw new RecipeError({ what: 'the values do not fill the rows', where: name, value: x.length, limit: (to - from) * cols });
+  }
   const per = sharingOf(options, place);
   checkFinite(x, name, from, cols);
-  const { grid, most, groups, shrink, iterations } = prepared(x.length, options, name);
+  const { grid, most, groups, shrink } = prepared(x.length, options, name);
   const stored = options.stored ?? 'f32';
   const count = sharedCount(per, { from, to, cols });
   const scales = new Float32Array(count);
   const zeros = new Float32Array(count);
   const codes = new Uint8Array(x.length); // [to - from, cols]
   for (const [index, group] of groups.entries()) {
-    let step = startOf(x, group, most, options);
-    for (let i = 0; i < iterations; i++) {
-      step = { inverse: step.inverse, zero: improveZero(x, group, step, most, shrink).zero };
-    }
+    let step = improved(startOf(x, group, most, options), group, index);
     if (options.refineScale) step = refineStep(x, group, step, most, shrink.norm);
-    scales[index] = castTo(stored, Math.fround(1 / step.inverse), name);
-    zeros[index] = castTo(stored, step.zero, name);
+    scales[index] = storedValue(stored, 1 / step.inverse, 'a scale', name);
+    zeros[index] = storedValue(stored, step.zero, 'a float zero', name);
     // The inverse of a scale is what hqq computes codes with; a scale of 16 bits is another one.
     const inverse = stored === 'f32' ? step.inverse : Math.fround(1 / scales[index]!);
     for (let i = 0, at = group.from; i < group.count; i++, at += group.stride) {
@@ -119,8 +142,9 @@ export function hqqMatrix(
   const place = { name, shape, from: 0, to: shape[0] };
   sharingOf(options, place);
   checkFinite(w, name, 0, shape[1]);
-  const iterations = hqqIterations(hqqErrors(w, options), w.length);
-  return hqqRows(w, place, { ...options, iterations });
+  const { errors, zeros } = traced(w, options);
+  const first = hqqIterations(errors, w.length) * (w.length / options.group);
+  return encode(w, place, options, ({ inverse }, _, index) => ({ inverse, zero: zeros[first + index]! }));
 }
 
 function prepared(values: number, options: HqqOptions, where: string) {
@@ -170,16 +194,4 @@ function sharingOf({ group, axis = 1 }: HqqOptions, { name, shape, from, to }: T
 function startOf(x: Float32Array, group: Strided, most: number, { roundZero }: HqqOptions): ZeroedStep {
   const { inverse, zero } = reachingStep(x, group, most);
   return { inverse, zero: roundZero ? halfEven(zero) : zero };
-}
-
-function castTo(stored: 'f32' | 'f16' | 'bf16', value: number, where: string): number {
-  const cast = floatTypes[stored].round(value);
-  if (Number.isFinite(cast)) return cast;
-  throw new NumericError({
-    what: `a scale or zero overflows ${stored}`,
-    where,
-    value,
-    limit: floatTypes[stored].max,
-    next: 'store scales as f32',
-  });
 }

@@ -7,6 +7,7 @@ export { fakeQuantize } from './fake.ts';
 export { runLength, sharedCount, sharingOf, spreadRow, type TileRows } from './granularity.ts';
 export { type IntegerGrid, integerGrid } from './grid/integer.ts';
 export * from './kv/index.ts';
+export { type HqqOptions, hqqErrors, hqqIterations, hqqMatrix, hqqRows } from './hqq.ts';
 export { observerOf } from './observer/registry.ts';
 export type { Observer, ObserverName, ObserverOptions } from './observer/types.ts';
 export {
@@ -31,4 +32,17 @@ export { feedbackLoss } from './rounding/loss.ts';
 export { refines } from './rounding/refine-tile.ts';
 export * from './scheme.ts';
 export * from './transform/index.ts';
+export {
+  divideColumns,
+  multiplyGain,
+  multiplyRows,
+  type SinqOptions,
+  type SinqScales,
+  sharedColumnScale,
+  sinqRows,
+  sinqScales,
+} from './sinq.ts';
+export * from './split/index.ts';
+export { dequantizeWeightOnly, quantizeWeightOnly, type WeightOnly } from './weight-only.ts';
 export { type MatrixOptions, type QuantizedMatrix, quantizeMatrix } from './whole-matrix.ts';
+export { type QuantizedTokens, quantizeTokens, type ZeroQuantOptions, zeroQuantRows } from './zeroquant.ts';

@@ -47,6 +47,9 @@ export function zeroQuantRows(
     const next = 'choose a group that divides the values of the tile';
     throw new RecipeError({ what: `rows of ${cols} values do not split into groups`, where: name, value: group, next });
   }
+  if (x.length !== (to - from) * cols) {
+    throw new RecipeError({ what: 'the values do not fill the rows', where: name, value: x.length, limit: (to - from) * cols });
+  }
   checkFinite(x, name, from, cols);
   const { codes, scale, offset } = quantizeRuns(x, group, options);
   const per = cols % group === 0 ? { rows: 1, cols: group } : { flat: group };

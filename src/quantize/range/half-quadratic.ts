@@ -57,6 +57,8 @@ export function improveZero(
   { norm, beta }: ShrinkOptions,
 ): { error: number; zero: number } {
   const share = fround(1 / beta);
+  // Below this, e <= e^(p - 1) / beta, nothing is left, at 0 too, where the power is infinite. With some room for f32.
+  const small = 0.99 * share ** (1 / (2 - norm));
   let error = 0;
   let sum = 0;
   for (let i = 0, at = from; i < count; i++, at += stride) {
@@ -65,8 +67,7 @@ export function improveZero(
     const e = fround(value - fround(fround(q - zero) / inverse));
     const size = Math.abs(e);
     error += size;
-    // 0^(p - 1) is infinite: nothing is left, as for every small error.
-    const left = size === 0 ? 0 : fround(size - fround(share * fround(size ** (norm - 1))));
+    const left = size < small ? 0 : fround(size - fround(share * fround(size ** (norm - 1))));
     const kept = left > 0 ? (e < 0 ? -left : left) : 0;
     sum += fround(q - fround(fround(value - kept) * inverse));
   }

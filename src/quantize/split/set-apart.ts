@@ -1,9 +1,9 @@
 /** Values that a tile keeps at 16 bits, and the rest without them: whole columns (static LLM.int8) or single values (SqueezeLLM). */
-import { NumericError, RecipeError } from '../../errors.ts';
-import { floatTypes } from '../../numeric/float.ts';
+import { RecipeError } from '../../errors.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { checkFinite } from '../check.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
+import { type StoredFloat, storedValue } from '../stored-value.ts';
 
 export interface Apart {
   /** Ascending columns. */
@@ -14,7 +14,7 @@ export interface Apart {
 
 export interface ApartOptions {
   /** How kept values are stored (f16). */
-  stored?: 'f32' | 'f16' | 'bf16';
+  stored?: StoredFloat;
   /**
    * What stands in their places while the rest is quantized: the mean of the rest of `run` values that share a scale, so that no
    * limit moves, or 0, as SqueezeLLM has it.
@@ -41,7 +41,7 @@ export function quantizeApart(
   checkFinite(x, name, from, cols);
   const isApart = maskOf(x.length, cols, apart, name);
   const tile = quantize(withoutApart(x, isApart, options.fill));
-  const kept = (at: number): number => castTo(stored, x[at]!, name);
+  const kept = (at: number): number => storedValue(stored, x[at]!, 'a value kept apart', name);
   const { columns, sparse } = apart;
   const rows = x.length / cols;
   return {
@@ -97,11 +97,4 @@ function withoutApart(x: Float32Array, isApart: Uint8Array, fill: ApartOptions['
     for (let i = from; i < to; i++) if (isApart[i]) rest[i] = value;
   }
   return rest;
-}
-
-function castTo(stored: 'f32' | 'f16' | 'bf16', value: number, where: string): number {
-  const cast = floatTypes[stored].round(value);
-  if (Number.isFinite(cast)) return cast;
-  const next = 'store kept values as bf16 or f32';
-  throw new NumericError({ what: `a value kept apart overflows ${stored}`, where, value, limit: floatTypes[stored].max, next });
 }
