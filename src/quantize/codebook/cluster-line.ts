@@ -23,11 +23,44 @@ export function sortPoints(x: ArrayLike<number>, weights?: ArrayLike<number>): S
     values[at] = x[i]!;
     weight[at++] = weights[i]!;
   }
-  const order = Uint32Array.from(values.keys()).sort((a, b) => values[a]! - values[b]!);
-  return joined(
-    Float64Array.from(order, (i) => values[i]!),
-    Float64Array.from(order, (i) => weight[i]!),
-  );
+  const order = ascending(values);
+  const sortedValues = new Float64Array(kept);
+  const sortedWeights = new Float64Array(kept);
+  for (let i = 0; i < kept; i++) {
+    sortedValues[i] = values[order[i]!]!;
+    sortedWeights[i] = weight[order[i]!]!;
+  }
+  return joined(sortedValues, sortedWeights);
+}
+
+const asFloat = new Float32Array(1);
+const asBits = new Uint32Array(asFloat.buffer);
+
+/** The places of f32 values in ascending order, by a radix sort: comparing is slow where indices have to be sorted. */
+function ascending(values: Float64Array): Uint32Array {
+  const n = values.length;
+  let order = new Uint32Array(n);
+  const keys = new Uint32Array(n);
+  let isF32 = true;
+  for (let i = 0; i < n; i++) {
+    order[i] = i;
+    asFloat[0] = values[i]!;
+    isF32 &&= asFloat[0] === values[i];
+    // Bit patterns of floats are in order once the negative ones are turned around.
+    const pattern = asBits[0]!;
+    keys[i] = pattern >>> 31 ? ~pattern : pattern | 0x80000000;
+  }
+  if (n < 128 || !isF32) return order.sort((a, b) => values[a]! - values[b]!);
+  const starts = new Uint32Array(2049);
+  let other = new Uint32Array(n);
+  for (const shift of [0, 11, 22]) {
+    starts.fill(0);
+    for (let i = 0; i < n; i++) starts[((keys[i]! >>> shift) & 2047) + 1]!++;
+    for (let digit = 0; digit < 2048; digit++) starts[digit + 1]! += starts[digit]!;
+    for (let i = 0; i < n; i++) other[starts[(keys[order[i]!]! >>> shift) & 2047]!++] = order[i]!;
+    [order, other] = [other, order];
+  }
+  return order;
 }
 
 function joined(sorted: Float64Array, weights: Float64Array | undefined): SortedPoints {
