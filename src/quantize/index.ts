@@ -1,13 +1,39 @@
 export { completeArithmetic, defaultArithmetic } from './arithmetic.ts';
 export { bitsOf, effectiveBits } from './bits.ts';
 export { checkFinite } from './check.ts';
+export {
+  type BookSharing,
+  type CodebookOptions,
+  learnBooks,
+  quantizeToCodebook,
+} from './codebook/book-matrix.ts';
+export { gaussianLevels } from './codebook/gaussian.ts';
 export { dequantizeTile, gridTable } from './dequantize.ts';
+export { effectiveBitsOf, type FormOptions, formOf, type LevelForm, partsOf, type StoredForm } from './effective-bits.ts';
 export { compareValues, type ErrorSplit, errorOf, type QuantizationError, splitError } from './error.ts';
 export { fakeQuantize } from './fake.ts';
 export { runLength, sharedCount, sharingOf, spreadRow, type TileRows } from './granularity.ts';
+export { type BlockFloatOptions, type ExponentRule, quantizeBlockFloat } from './grid/block-float.ts';
+export { type MeanScaleOptions, quantizeByMean } from './grid/deepspeed.ts';
+export { dynamicMap } from './grid/dynamic-map.ts';
 export { type IntegerGrid, integerGrid } from './grid/integer.ts';
 export * from './kv/index.ts';
 export { type HqqOptions, hqqErrors, hqqIterations, hqqMatrix, hqqRows } from './hqq.ts';
+export {
+  type NearestOptions,
+  type NearestTable,
+  nearestCodes,
+  nearestOf,
+  nearestTable,
+  type Ties,
+  tableOfValues,
+} from './grid/nearest.ts';
+export { type DoubleOptions, doubleQuantize, nestedValues } from './grid/nested-levels.ts';
+export { type Nvfp4Options, nvfp4Global, quantizeNvfp4 } from './grid/nvfp4.ts';
+export { type PerVectorOptions, quantizePerVector } from './grid/per-vector.ts';
+export type { GridGranularity } from './grid/place.ts';
+export { bitsandbytes, quantizeToTable, type TableOptions } from './grid/table-matrix.ts';
+export { scalarGrid, type TableName, valueTables } from './grid/tables.ts';
 export { observerOf } from './observer/registry.ts';
 export type { Observer, ObserverName, ObserverOptions } from './observer/types.ts';
 export {

@@ -8,7 +8,7 @@ import type { Levels, QuantizedTile, Sharing } from '../../quantized/types.ts';
 import { sharedCount, spreadRow } from '../granularity.ts';
 import { tableOfValues } from '../grid/nearest.ts';
 import { checkRows, type GridGranularity, runsOf, tensorAbsmax } from '../grid/place.ts';
-import { absmaxOf, encodeRun } from '../grid/runs.ts';
+import { absmaxOf, encodeRun, rmsOf } from '../grid/runs.ts';
 import { storedScale } from '../grid/table-matrix.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
 import { centersOf } from './cluster-line.ts';
@@ -152,7 +152,7 @@ function scaledValues(
   for (let level = 0, start = 0; start < x.length; level++, start += run) {
     const end = Math.min(start + run, x.length);
     const isWhole = granularity === 'tensor' && by === 'absmax';
-    const size = isWhole ? tensorAbsmax(x, place) : by === 'absmax' ? absmaxOf(x, start, end) : rms(x, start, end);
+    const size = isWhole ? tensorAbsmax(x, place) : by === 'absmax' ? absmaxOf(x, start, end) : rmsOf(x, start, end);
     const scale = storedScale(size, scaleType, () => `${name}, value ${start} of the tile`);
     values[level] = scale;
     if (scale > 0) for (let i = start; i < end; i++) out[i] = x[i]! / scale;
@@ -162,12 +162,6 @@ function scaledValues(
     spreadRow(values, per, { from, to, cols }, row, spread.subarray(at, at + cols));
   }
   return { x: out, spread, scale: { values, stored: scaleType, per } };
-}
-
-function rms(x: Float32Array, from: number, to: number): number {
-  let sum = 0;
-  for (let i = from; i < to; i++) sum += x[i]! * x[i]!;
-  return Math.sqrt(sum / Math.max(to - from, 1));
 }
 
 /** The vectors of one book, row after row: values, weights [n, dim] and the places of their codes [n]. */

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { Random } from '../../numeric/random.ts';
 import { golden, goldenJson } from '../grid/golden.fixture.node.ts';
-import { bestCenters, binned, centersOf, lineError, lloyd, sortPoints } from './cluster-line.ts';
+import { bestCenters, centersOf, lineError, lloyd } from './cluster-line.ts';
 import { gaussianError, gaussianLevels } from './gaussian.ts';
+import { binned, sortPoints } from './sorted-points.ts';
 
 const file = golden('codebooks/lloyd_max');
 interface Facts {

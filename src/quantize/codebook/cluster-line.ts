@@ -3,43 +3,7 @@
  * dynamic programming (Wang and Song, Ckmeans.1d.dp, 2011), and no start has to be guessed.
  */
 
-/** Values in ascending order without duplicates, and their weights. Both [n]. */
-export interface SortedPoints {
-  value: Float64Array;
-  weight: Float64Array;
-}
-
-/** Sorts and joins equal values; values without weight are left out, unless none has weight: then all weigh 1. */
-export function sortPoints(x: ArrayLike<number>, weights?: ArrayLike<number>): SortedPoints {
-  const n = x.length;
-  if (!weights) return joined(Float64Array.from(x).sort(), undefined);
-  let kept = 0;
-  for (let i = 0; i < n; i++) if (weights[i]! > 0) kept++;
-  if (kept === 0) return joined(Float64Array.from(x).sort(), undefined);
-  const values = new Float64Array(kept);
-  const weight = new Float64Array(kept);
-  for (let i = 0, at = 0; i < n; i++) {
-    if (!(weights[i]! > 0)) continue;
-    values[at] = x[i]!;
-    weight[at++] = weights[i]!;
-  }
-  const order = Uint32Array.from(values.keys()).sort((a, b) => values[a]! - values[b]!);
-  return joined(
-    Float64Array.from(order, (i) => values[i]!),
-    Float64Array.from(order, (i) => weight[i]!),
-  );
-}
-
-function joined(sorted: Float64Array, weights: Float64Array | undefined): SortedPoints {
-  const value = new Float64Array(sorted.length);
-  const weight = new Float64Array(sorted.length);
-  let n = 0;
-  for (let i = 0; i < sorted.length; i++) {
-    if (n === 0 || sorted[i] !== value[n - 1]) value[n++] = sorted[i]!;
-    weight[n - 1]! += weights ? weights[i]! : 1;
-  }
-  return { value: value.subarray(0, n), weight: weight.subarray(0, n) };
-}
+import { binned, type SortedPoints, sortPoints } from './sorted-points.ts';
 
 /** Running sums of w, w x and w x² about the mean, [n + 1]: the cost of any run of points in a few operations. */
 export interface Sums {
@@ -148,38 +112,6 @@ function bestCuts({ w, wx, wxx }: Sums, n: number, k: number): Int32Array {
   cuts[k] = n;
   for (let c = k - 1; c > 0; c--) cuts[c] = starts[c * (n + 1) + cuts[c + 1]!]!;
   return cuts;
-}
-
-/**
- * At most `bins` points with the weight and the mean of the points they stand for: half of them evenly spread over the values, half
- * over the weight, so that neither a rare outlier nor a crowded middle is merged away.
- */
-export function binned(points: SortedPoints, bins: number): SortedPoints {
-  const { value, weight } = points;
-  const n = value.length;
-  if (n <= bins) return points;
-  const { w } = sumsOf(points);
-  const low = value[0]!;
-  const width = (value[n - 1]! - low) / (bins / 2);
-  const share = w[n]! / (bins / 2);
-  const out = { value: new Float64Array(bins + 2), weight: new Float64Array(bins + 2) };
-  let at = -1;
-  let lastPlace = -1;
-  let lastShare = -1;
-  for (let i = 0; i < n; i++) {
-    const place = Math.floor((value[i]! - low) / width);
-    const part = Math.floor(w[i]! / share);
-    if (place !== lastPlace || part !== lastShare) at++;
-    lastPlace = place;
-    lastShare = part;
-    out.value[at]! += weight[i]! * value[i]!;
-    out.weight[at]! += weight[i]!;
-  }
-  const count = at + 1;
-  return {
-    value: out.value.subarray(0, count).map((sum, i) => sum / out.weight[i]!),
-    weight: out.weight.subarray(0, count),
-  };
 }
 
 export interface LloydResult {

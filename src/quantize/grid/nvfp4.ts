@@ -4,10 +4,11 @@
  * its reciprocal.
  */
 import { RecipeError } from '../../errors.ts';
+import { type FloatName, floatTypes } from '../../numeric/float.ts';
 import { encodeMinifloat, minifloats, minifloatValues } from '../../numeric/minifloat.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
-import { nearestTable } from './nearest.ts';
+import { nearestTable, type Ties } from './nearest.ts';
 import { checkRows, checkWeights, runsOf, tensorAbsmax } from './place.ts';
 import { absmaxOf, encodeRun, runError } from './runs.ts';
 
@@ -25,8 +26,15 @@ export interface Nvfp4Options {
   largestScale?: number;
   /** The f32 scale of the tensor, where several tensors share one (q, k and v). Default from the absmax. */
   global?: number;
+  /**
+   * Dtype in which absmax / 6 is computed (f64). compressed-tensors computes it in that of the weights, and stores the reciprocal
+   * of the tensor's scale rounded to it: give that one as `global`.
+   */
+  compute?: FloatName;
   /** Weights of the squared error by column, [cols]. */
   weights?: Float32Array;
+  /** evenCode, as hardware rounds; ggml takes towardZero. */
+  ties?: Ties;
 }
 
 /** Largest value of E2M1. */
@@ -48,7 +56,7 @@ export function quantizeNvfp4(x: Float32Array, place: TilePlace, options: Nvfp4O
   checkRows(x, place);
   const { name, shape, from, to } = place;
   const cols = shape[1];
-  const { scale: choice = 'six', largestScale = LARGEST_SCALE, weights } = options;
+  const { scale: choice = 'six', largestScale = LARGEST_SCALE, compute = 'f64', weights } = options;
   checkWeights(weights, cols, name);
   const global = Math.fround(options.global ?? nvfp4Global(tensorAbsmax(x, place), largestScale));
   if (!(global > 0 && global < Number.POSITIVE_INFINITY)) {
@@ -56,7 +64,7 @@ export function quantizeNvfp4(x: Float32Array, place: TilePlace, options: Nvfp4O
   }
   const { per, run } = runsOf({ group: 16 }, x, place);
   const grid = { kind: 'minifloat', format: 'e2m1' } as const;
-  const table = nearestTable(grid);
+  const table = nearestTable(grid, options.ties ? { ties: options.ties } : {});
   const map = minifloatValues(minifloats.e4m3);
   const levels = Int16Array.from({ length: x.length / run }, () => 0);
   const values = new Float32Array(levels.length);
@@ -64,7 +72,7 @@ export function quantizeNvfp4(x: Float32Array, place: TilePlace, options: Nvfp4O
   for (let level = 0, start = 0; start < x.length; level++, start += run) {
     const end = start + run;
     const absmax = absmaxOf(x, start, end);
-    const code = absmax === 0 ? 0 : chosen(candidates(choice, absmax, global));
+    const code = absmax === 0 ? 0 : chosen(candidates(choice, absmax, global, compute));
     levels[level] = code;
     values[level] = map[code]! * global;
     encodeRun(table, x, start, end, values[level]!, { compute: 'f32', divide: 'divide' }, codes);
@@ -80,8 +88,9 @@ export function quantizeNvfp4(x: Float32Array, place: TilePlace, options: Nvfp4O
 }
 
 /** Codes of E4M3 scales to choose from, that of `six` first. */
-function candidates(choice: keyof typeof spans, absmax: number, global: number): number[] {
-  const codeAt = (top: number) => Math.max(encodeMinifloat(minifloats.e4m3, absmax / top / global, { saturate: true }), 1);
+function candidates(choice: keyof typeof spans, absmax: number, global: number, compute: FloatName): number[] {
+  const { round } = floatTypes[compute];
+  const codeAt = (top: number) => Math.max(encodeMinifloat(minifloats.e4m3, round(absmax / top) / global, { saturate: true }), 1);
   const six = codeAt(SIX);
   if (choice === 'six') return [six];
   const [high, low] = spans[choice];

@@ -17,6 +17,13 @@ export function absmaxOf(x: Float32Array | Float64Array, from: number, to: numbe
   return most;
 }
 
+/** Root of the mean square of x[from, to). */
+export function rmsOf(x: Float32Array, from: number, to: number): number {
+  let sum = 0;
+  for (let i = from; i < to; i++) sum += x[i]! * x[i]!;
+  return Math.sqrt(sum / Math.max(to - from, 1));
+}
+
 /** codes[i] = code of the value nearest to x[i] / scale for i in [from, to). A scale of 0 stands for a quotient of 0. */
 export function encodeRun(
   { thresholds, codes: slots, depth }: NearestTable,

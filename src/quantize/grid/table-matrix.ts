@@ -2,14 +2,14 @@
  * Quantization to a list of values (NF4, FP4, minifloats, any list): scale = absmax / largest |value of the grid|, the code is
  * that of the value nearest to x / scale.
  */
-import { NumericError } from '../../errors.ts';
+import { NumericError, RecipeError } from '../../errors.ts';
 import { floatTypes } from '../../numeric/float.ts';
 import type { Grid, QuantizedTile } from '../../quantized/types.ts';
 import { sharedCount } from '../granularity.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
 import { type NearestOptions, nearestTable } from './nearest.ts';
 import { checkRows, checkWeights, type GridGranularity, runsOf, tensorAbsmax } from './place.ts';
-import { absmaxOf, type Division, encodeRun } from './runs.ts';
+import { absmaxOf, type Division, encodeRun, rmsOf } from './runs.ts';
 import { searchScale } from './scale-search.ts';
 import { scalarGrid, type TableName } from './tables.ts';
 
@@ -25,8 +25,11 @@ export interface TableOptions extends NearestOptions {
    * reciprocal, and an all-zero one gets the scale 1e-38.
    */
   partialRun?: 'bitsandbytes';
-  /** absmax (default), or the scale of least error among `steps` fractions of it, refitted to its codes. */
-  range?: 'absmax' | { search: number };
+  /**
+   * absmax (default); rms, for grids in units of the deviation (`gaussianLevels`); or the scale of least error among `search`
+   * fractions of absmax, refitted to its codes.
+   */
+  range?: 'absmax' | 'rms' | { search: number };
   /** Weights of the squared error by column in a search, [cols]: mean squares of the inputs. */
   weights?: Float32Array;
 }
@@ -55,11 +58,19 @@ export function quantizeToTable(x: Float32Array, place: TilePlace, options: Tabl
   const table = nearestTable(grid, options);
   const division: Division = { compute: 'f64', divide: 'divide', ...options.arithmetic };
   const { per, run } = runsOf(granularity, x, place);
-  const shared = granularity === 'tensor' ? tensorAbsmax(x, place) : undefined;
+  const { range = 'absmax' } = options;
+  const shared = granularity === 'tensor' && range !== 'rms' ? tensorAbsmax(x, place) : undefined;
+  if (range !== 'absmax' && granularity === 'tensor' && (from > 0 || to < shape[0])) {
+    throw new RecipeError({
+      what: 'this range looks at all values that share a scale',
+      where: name,
+      value: range,
+      next: 'take the whole matrix as one tile, or use range absmax with a survey',
+    });
+  }
 
   const codes = table.thresholds.length < 256 ? new Uint8Array(x.length) : new Uint16Array(x.length); // [to - from, cols]
   const scales = new Float32Array(sharedCount(per, { from, to, cols }));
-  const { range = 'absmax' } = options;
   for (let level = 0, start = 0; start < x.length; level++, start += run) {
     const end = Math.min(start + run, x.length);
     let scale = (shared ?? absmaxOf(x, start, end)) / table.largest;
@@ -68,7 +79,8 @@ export function quantizeToTable(x: Float32Array, place: TilePlace, options: Tabl
       how = { ...division, divide: 'divide' };
       if (scale === 0) scale = 1e-38;
     }
-    if (range !== 'absmax') {
+    if (range === 'rms') scale = rmsOf(x, start, end);
+    else if (range !== 'absmax') {
       scale = searchScale(table, x, start, end, scale, { steps: range.search, cols, column: start % cols, ...options });
     }
     scale = storedScale(scale, scaleType, () => `${name}, value ${start} of the tile`);
