@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { NumericError } from '../../errors.ts';
 import { fakeQuantize } from '../fake.ts';
-import { quantizeMatrix } from '../whole-matrix.ts';
 import type { IntegerScheme } from '../scheme.ts';
+import { quantizeMatrix } from '../whole-matrix.ts';
 import { type LlamaFacts, llamaSpec, readGolden, withPrefix, worst, worstRelative } from './golden.fixture.node.ts';
 import { type Hooks, llamaLogits, product, type Weights } from './llama.fixture.ts';
 import { applyOperations, type TensorOperation } from './operations.ts';
@@ -98,7 +98,11 @@ describe('mit-han-lab/smoothquant c61476d, llama', () => {
     });
   }
   const smooth = (alpha: number, folds: 'norms' | 'all' = 'norms') =>
-    smoothQuant(spec, { weight: async (name) => before.get(name)!, statistic: async (linear) => absmax.get(linear)! }, { alpha, folds });
+    smoothQuant(
+      spec,
+      { weight: async (name) => before.get(name)!, statistic: async (linear) => absmax.get(linear)! },
+      { alpha, folds },
+    );
 
   it('the absmax of the inputs', () => {
     const expected = withPrefix(golden, 'act_scales.');
