@@ -20,6 +20,7 @@ import {
   schemeRoundTrip,
   smoothQuant,
 } from '../quantize/index.ts';
+import { type LlamaFacts, llamaSpec, readGolden, withPrefix } from '../quantize/transform/golden.fixture.node.ts';
 import { toF32 } from '../tensor/values.ts';
 import { loadLanguageModel } from './language-model.ts';
 import { buildModel } from './model.ts';
@@ -88,7 +89,10 @@ async function rewrittenLogits({ spec, weight, ids }: Opened, rewrite: ModelRewr
 /** Inputs of all linears of the layers, [tokens, in] by linear. */
 async function inputsOf({ spec, weight, ids }: Opened): Promise<(linear: string) => { x: Float32Array; width: number }> {
   const groups = Array.from({ length: spec.layers }, (_, layer) => inputGroups(spec, layer)).flat();
-  const { graph, taps } = tapInputs(buildModel(spec, { outputs: ['logits'] }), groups.map(({ linears }) => linears[0]!));
+  const { graph, taps } = tapInputs(
+    buildModel(spec, { outputs: ['logits'] }),
+    groups.map(({ linears }) => linears[0]!),
+  );
   const session = await createSession(keepOutputs(graph, taps.values()), options);
   const feeds: Parameters<typeof session.run>[0] = {
     ids: { type: 'i64', dims: [2, length], data: BigInt64Array.from(ids, BigInt) },
@@ -138,7 +142,12 @@ describe.each(models)('%s', (folder) => {
     const { spec, weight, logits, size } = model;
     const hidden = name.includes('orthogonal') ? ({ kind: 'orthogonal', size: spec.hidden, seed: 3 } as const) : given.hidden;
     const rewrite = await quarot(spec, weight, { ...given, ...(hidden !== undefined && { hidden }) });
-    expect(rewrite.skipped).toEqual([]);
+    // Two of the models have three heads.
+    const unmixed = given.values === 'full' && spec.heads === 3 ? spec.layers : 0;
+    expect(rewrite.skipped.map(({ reason }) => reason)).toEqual(
+      Array.from({ length: unmixed }, () => 'mixing heads: there is no Hadamard matrix of size 3'),
+    );
+    if (name === 'R2 over all heads' && unmixed > 0) return expect([rewrite.operations, rewrite.online]).toEqual([[], []]);
     expect(rewrite.operations.length + rewrite.online.length).toBeGreaterThan(0);
     expect(rewrite.untied !== undefined).toBe(spec.tied && hidden !== false);
     expect(difference(await rewrittenLogits(model, rewrite), logits)).toBeLessThan(tolerance(size));
@@ -155,14 +164,50 @@ describe.each(models)('%s', (folder) => {
       const rewrite = await smoothQuant(spec, { weight, statistic }, { alpha: 0.6, folds });
       expect(difference(await rewrittenLogits(model, rewrite), logits), folds).toBeLessThan(tolerance(size));
     }
-    const scheme = { kind: 'integer', bits: 3, symmetric: false, granularity: 'channel', range: 'minmax', scaleType: 'f32' } as const;
+    const scheme = {
+      kind: 'integer',
+      bits: 3,
+      symmetric: false,
+      granularity: 'channel',
+      range: 'minmax',
+      scaleType: 'f32',
+    } as const;
     for (const scales of ['activations', 'duo'] as const) {
-      const rewrite = await awq(spec, { weight, statistic }, { kernels, roundTrip: schemeRoundTrip(scheme), scales, grid: 5 });
+      const clip = spec.hidden < 100;
+      const rewrite = await awq(
+        spec,
+        { weight, statistic },
+        { kernels, roundTrip: schemeRoundTrip(scheme), scales, grid: 3, clip },
+      );
       expect(rewrite.searches).toHaveLength(4 * spec.layers);
-      expect(rewrite.clips).toHaveLength(5 * spec.layers);
+      expect(rewrite.clips).toHaveLength(clip ? 5 * spec.layers : 0);
       expect(difference(await rewrittenLogits(model, rewrite), logits), scales).toBeLessThan(tolerance(size));
-      const v = `model.layers.0.self_attn.v_proj.weight`;
-      expect(difference(await rewrittenWeights(spec, weight, rewrite)(v), await weight(v))).toBeGreaterThan(1e-3);
+      const moved = rewrite.operations.filter((one) => one.kind === 'scale' && one.by.some((x) => Math.abs(x - 1) > 0.01));
+      expect(moved.length).toBeGreaterThan(0);
+    }
+  });
+});
+
+describe('spcl/QuaRot 5008669, llama_gqa, through the graph', () => {
+  interface Facts {
+    parameters: LlamaFacts;
+  }
+  const golden = readGolden<Facts>('quarot/llama_gqa');
+  const spec = llamaSpec(golden.facts.parameters);
+  const before = withPrefix(golden, 'before.');
+  const weight = async (name: string) => before.get(name)!;
+  const ids = Int32Array.from(golden.tensor('ids'));
+  const hidden = { kind: 'hadamard', size: spec.hidden, signs: Int8Array.from(golden.tensor('signs')) } as const;
+
+  test('logits before, rotated and with R3', async () => {
+    expect(difference(await logitsOf(spec, weight, ids), golden.tensor('logits.before'))).toBeLessThan(1e-4);
+    for (const [name, queryKey] of [
+      ['rotated', false],
+      ['r3', true],
+    ] as const) {
+      const rewrite = await quarot(spec, weight, { hidden, values: 'full', down: true, queryKey });
+      const logits = await logitsOf(rewrittenSpec(spec, rewrite), rewrittenWeights(spec, weight, rewrite), ids, rewrite.online);
+      expect(difference(logits, golden.tensor(`logits.${name}`)), name).toBeLessThan(1e-4);
     }
   });
 });
@@ -181,7 +226,10 @@ describe('the pass', () => {
     const rewrite = await quarot(spec, weight, rotations['all of them']);
     const [plain, turned] = await Promise.all([
       loadLanguageModel(spec, weight, options),
-      loadLanguageModel(rewrittenSpec(spec, rewrite), rewrittenWeights(spec, weight, rewrite), { ...options, rotations: rewrite.online }),
+      loadLanguageModel(rewrittenSpec(spec, rewrite), rewrittenWeights(spec, weight, rewrite), {
+        ...options,
+        rotations: rewrite.online,
+      }),
     ]);
     const [a, b] = await Promise.all([plain.decoder(1), turned.decoder(1)]);
     for (let at = 0; at < length; at += 4)

@@ -15,14 +15,14 @@ export function rotateOnline(graph: Graph, rotations: readonly OnlineRotation[])
   return rotations.reduce((current, one) => (one.at === 'input' ? beforeLinear(current, one) : afterRope(current, one)), graph);
 }
 
-function beforeLinear(graph: Graph, { linear, rotation, mixHeads = false }: Extract<OnlineRotation, { at: 'input' }>): Graph {
+function beforeLinear(graph: Graph, { linear, rotation, stride = 1 }: Extract<OnlineRotation, { at: 'input' }>): Graph {
   const modules = linearsOf(graph);
   const at = graph.nodes.findIndex(({ name }) => modules.get(name) === linear);
   if (at === -1) throw new ModelError({ what: 'the graph has no such linear layer to rotate the input of', where: linear });
   const node = graph.nodes[at]!;
   const x = node.inputs[0]!;
   const name = `${x}.rotated`;
-  const part = built(name, (b) => (mixHeads ? mixed(b, x, name, rotation) : turned(b, x, name, rotation, [0, 0])));
+  const part = built(name, (b) => (stride > 1 ? mixed(b, x, name, rotation, stride) : turned(b, x, name, rotation, [0, 0])));
   return spliced(graph, at, part, [{ ...node, inputs: [name, ...node.inputs.slice(1)] }]);
 }
 
@@ -72,11 +72,11 @@ function turned(
   b.node('Reshape', [y, b.ints(...outer, -1)], { name });
 }
 
-/** x [B, T, heads * D]: each channel's values over all heads become x Q. */
-function mixed(b: GraphBuilder, x: ValueName, name: string, rotation: OnlineRotation['rotation']): void {
+/** x [B, T, runs * size * stride]: values `stride` apart become x Q. */
+function mixed(b: GraphBuilder, x: ValueName, name: string, rotation: OnlineRotation['rotation'], stride: number): void {
   const { size } = rotation;
   const q = rotationMatrix(rotation);
   const transposed = Float32Array.from(q, (_, at) => q[(at % size) * size + Math.floor(at / size)]!);
-  const y = b.matmul(matrix(b, `${name}.heads`, [size, size], transposed), b.reshape(x, 0, 0, size, -1));
+  const y = b.matmul(matrix(b, `${name}.left`, [size, size], transposed), b.reshape(x, 0, 0, -1, size, stride));
   b.node('Reshape', [y, b.ints(0, 0, -1)], { name });
 }

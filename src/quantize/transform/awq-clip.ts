@@ -57,7 +57,7 @@ function searchRows(
       const bound = limit[g]!;
       for (const end = i + group; i < end; i++) {
         const x = w[i]!;
-        error[i] = x > bound ? bound : x < -bound ? -bound : x;
+        error[i] = Math.max(-bound, Math.min(x, bound));
       }
     }
     roundTrip(error, cols);

@@ -38,13 +38,20 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
   const weights = new Map([...withPrefix(golden, 'layer.')].map(([name, w]) => [layer + name, w]));
   const roundTrip = awqRoundTrip({ bits: 4, group: 64 });
   const inputOf = (name: string) => golden.tensor(`input.${name}`);
-  const source = { self_attn: 'self_attn.q_proj', 'self_attn.o_proj': 'self_attn.o_proj', mlp: 'mlp.gate_proj', 'mlp.down_proj': 'mlp.down_proj' };
+  const source = {
+    self_attn: 'self_attn.q_proj',
+    'self_attn.o_proj': 'self_attn.o_proj',
+    mlp: 'mlp.gate_proj',
+    'mlp.down_proj': 'mlp.down_proj',
+  };
 
   /** What the original looks at: attention of four sequences, the MLP, or one linear, for the linears with these weights. */
   function outputs(inspected: keyof typeof source, changed: Weights): Float64Array {
     const x = Float64Array.from(inputOf(source[inspected]));
     if (inspected === 'self_attn')
-      return Float64Array.from([0, 1, 2, 3].flatMap((b) => [...attention(spec, changed, 0, x.subarray(b * 128 * 64, (b + 1) * 128 * 64))]));
+      return Float64Array.from(
+        [0, 1, 2, 3].flatMap((b) => [...attention(spec, changed, 0, x.subarray(b * 128 * 64, (b + 1) * 128 * 64))]),
+      );
     if (inspected === 'mlp') return mlp(spec, changed, `${layer}mlp.`, x);
     return product(x, changed.get(`${layer}${inspected}.weight`)!, x.length / 512, 64);
   }
@@ -54,35 +61,46 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
     [1, 'self_attn.o_proj'],
     [2, 'mlp'],
     [3, 'mlp.down_proj'],
-  ] as const)('search %i: losses of %s, ratio and scales', async (index, inspected) => {
-    const expected = golden.facts.searches[index]!;
-    const names = expected.layers.map((name) => `${layer}${name}.weight`);
-    const x = inputOf(expected.layers[0]!);
-    const cols = x.length / 512;
-    expect(worstRelative(absmeanOf(x, cols), golden.tensor(`x_mean.${expected.layers[0]}`))).toBeLessThan(1e-5);
-    const exact = outputs(inspected, weights);
-    const search = { weights: names.map((name) => weights.get(name)!), cols, absmean: absmeanOf(x, cols), roundTrip };
-    const found = await searchScale({
-      ...search,
-      loss: (candidates) => meanSquare(outputs(inspected, new Map([...weights, ...names.map((n, i) => [n, candidates[i]!] as const)])), exact),
-    });
-    expect(worstRelative(found.losses, expected.losses)).toBeLessThan(1e-4);
-    expect(found.ratio).toBe(expected.best_ratio);
-    expect(worstRelative(found.scales, golden.tensor(`scale.${expected.layers[0]}`))).toBeLessThan(1e-5);
+  ] as const)(
+    'search %i: losses of %s, ratio and scales',
+    async (index, inspected) => {
+      const expected = golden.facts.searches[index]!;
+      const names = expected.layers.map((name) => `${layer}${name}.weight`);
+      const x = inputOf(expected.layers[0]!);
+      const cols = x.length / 512;
+      expect(worstRelative(absmeanOf(x, cols), golden.tensor(`x_mean.${expected.layers[0]}`))).toBeLessThan(1e-5);
+      const exact = outputs(inspected, weights);
+      const search = { weights: names.map((name) => weights.get(name)!), cols, absmean: absmeanOf(x, cols), roundTrip };
+      const found = await searchScale({
+        ...search,
+        loss: (candidates) =>
+          meanSquare(outputs(inspected, new Map([...weights, ...names.map((n, i) => [n, candidates[i]!] as const)])), exact),
+      });
+      expect(worstRelative(found.losses, expected.losses)).toBeLessThan(1e-4);
+      expect(found.ratio).toBe(expected.best_ratio);
+      expect(worstRelative(found.scales, golden.tensor(`scale.${expected.layers[0]}`))).toBeLessThan(1e-5);
 
-    if (names.length > 1) return;
-    // One linear: the Hessian gives the same losses.
-    const output = new OutputLoss(kernels, hessianOf(x, cols), cols);
-    const byHessian = await searchScale({
-      ...search,
-      loss: ([candidate]) => output.total(candidate!.map((q, i) => search.weights[0]![i]! - q)) / 64,
-    });
-    expect(worstRelative(byHessian.losses, expected.losses)).toBeLessThan(1e-4);
-    expect(byHessian.ratio).toBe(expected.best_ratio);
-  }, 60_000);
+      if (names.length > 1) return;
+      // One linear: the Hessian gives the same losses.
+      const output = new OutputLoss(kernels, hessianOf(x, cols), cols);
+      const byHessian = await searchScale({
+        ...search,
+        loss: ([candidate]) => output.total(candidate!.map((q, i) => search.weights[0]![i]! - q)) / 64,
+      });
+      expect(worstRelative(byHessian.losses, expected.losses)).toBeLessThan(1e-4);
+      expect(byHessian.ratio).toBe(expected.best_ratio);
+    },
+    60_000,
+  );
 
   it('clips and codes after these scales', () => {
-    const inputs: Record<string, string> = { v: 'self_attn.q_proj', o: 'self_attn.o_proj', gate: 'mlp.gate_proj', up: 'mlp.gate_proj', down: 'mlp.down_proj' };
+    const inputs: Record<string, string> = {
+      v: 'self_attn.q_proj',
+      o: 'self_attn.o_proj',
+      gate: 'mlp.gate_proj',
+      up: 'mlp.gate_proj',
+      down: 'mlp.down_proj',
+    };
     const rows = { v: 'self_attn.o_proj', up: 'mlp.down_proj' } as Record<string, string>;
     for (const role of ['q', 'k', 'v', 'o', 'gate', 'up', 'down']) {
       const name = `${'qkvo'.includes(role) ? 'self_attn' : 'mlp'}.${role}_proj`;
@@ -92,7 +110,9 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
       const span = { name, shape, from: 0, to: shape[0]! };
       const weight = applyOperations(golden.tensor(`layer.${name}.weight`), span, [
         { kind: 'scale', tensor: name, axis: 'columns', by },
-        ...(rows[role] ? [{ kind: 'scale', tensor: name, axis: 'rows', by: golden.tensor(`scale.${rows[role]}`), divide: true } as const] : []),
+        ...(rows[role]
+          ? [{ kind: 'scale', tensor: name, axis: 'rows', by: golden.tensor(`scale.${rows[role]}`), divide: true } as const]
+          : []),
       ]);
       if (inputs[role]) {
         const cols = shape[1]!;
@@ -107,7 +127,13 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
       const [scale, zero, codes] = ['scale', 'zero', 'codes'].map((what) => golden.tensor(`final_${what}.${name}`));
       const group = (i: number) => Math.floor(i / 64);
       const final = codes!.map((code, i) => (code - zero![group(i)]!) * scale![group(i)]!);
-      expect(equalShare(weight.map((x, i) => x + 100 * scale![group(i)]!), final.map((x, i) => x + 100 * scale![group(i)]!)), name).toBeGreaterThanOrEqual(0.99);
+      expect(
+        equalShare(
+          weight.map((x, i) => x + 100 * scale![group(i)]!),
+          final.map((x, i) => x + 100 * scale![group(i)]!),
+        ),
+        name,
+      ).toBeGreaterThanOrEqual(0.99);
     }
   });
 
@@ -123,11 +149,19 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
     // o and down are looked at alone in the original too.
     expect(rewrite.searches.map(({ ratio }) => ratio).filter((_, i) => i % 2 === 1)).toEqual([0.5, 0.45]);
     for (const { before, after } of rewrite.searches) expect(after).toBeLessThan(0.8 * before);
-    expect(rewrite.clips.map(({ tensor }) => tensor.split('.').at(-2))).toEqual(['v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']);
+    expect(rewrite.clips.map(({ tensor }) => tensor.split('.').at(-2))).toEqual([
+      'v_proj',
+      'o_proj',
+      'gate_proj',
+      'up_proj',
+      'down_proj',
+    ]);
     const random = new Random(3);
     const whole: Weights = new Map([
       ...weights,
-      ...['model.embed_tokens.weight', 'lm_head.weight'].map((n) => [n, Float32Array.from({ length: 64 * 64 }, () => random.gaussian())] as const),
+      ...['model.embed_tokens.weight', 'lm_head.weight'].map(
+        (n) => [n, Float32Array.from({ length: 64 * 64 }, () => random.gaussian())] as const,
+      ),
       ['model.norm.weight', new Float32Array(64).fill(1)] as const,
     ]);
     const scaled = rewriteWeights(spec, whole, { ...rewrite, clips: [] });
@@ -135,7 +169,9 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
     const logits = llamaLogits(spec, whole, ids);
     const size = logits.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     expect(worst(llamaLogits(spec, scaled, ids), logits) / size).toBeLessThan(1e-6);
-    expect(worst(scaled.get('model.layers.0.mlp.up_proj.weight')!, weights.get('model.layers.0.mlp.up_proj.weight')!)).toBeGreaterThan(0.01);
+    expect(
+      worst(scaled.get('model.layers.0.mlp.up_proj.weight')!, weights.get('model.layers.0.mlp.up_proj.weight')!),
+    ).toBeGreaterThan(0.01);
   });
 
   it('norms as the original leaves them', () => {
@@ -145,7 +181,9 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
     ]) {
       const by = golden.tensor(`scale.${linear}`);
       const span = { name: 'n', shape: [64], from: 0, to: 64 };
-      const gain = applyOperations(golden.tensor(`layer.${norm}.weight`), span, [{ kind: 'scale', tensor: 'n', axis: 'rows', by, divide: true }]);
+      const gain = applyOperations(golden.tensor(`layer.${norm}.weight`), span, [
+        { kind: 'scale', tensor: 'n', axis: 'rows', by, divide: true },
+      ]);
       expect(worstRelative(gain, golden.tensor(`scaled_norm.${norm}`))).toBeLessThan(1e-6);
     }
   });
@@ -157,10 +195,23 @@ describe('casper-hansen/AutoAWQ 88e4c76 (= 0.2.9), an MLP', () => {
     losses: number[];
   }
   interface Facts {
-    cases: { case: string; w_bit: number; group_size: number; zero_point: boolean; duo: boolean; mlp: Search; linear_gate_alone: Search }[];
+    cases: {
+      case: string;
+      w_bit: number;
+      group_size: number;
+      zero_point: boolean;
+      duo: boolean;
+      mlp: Search;
+      linear_gate_alone: Search;
+    }[];
   }
   const golden = readGolden<Facts>('awq/autoawq_mlp');
-  const [gate, up, down, x] = ['gate', 'up', 'down', 'x'].map((name) => golden.tensor(name)) as [Float32Array, Float32Array, Float32Array, Float32Array];
+  const [gate, up, down, x] = ['gate', 'up', 'down', 'x'].map((name) => golden.tensor(name)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
   const cols = 64;
   const absmean = absmeanOf(x, cols);
   const exact = inner(gate, up);
@@ -169,7 +220,12 @@ describe('casper-hansen/AutoAWQ 88e4c76 (= 0.2.9), an MLP', () => {
     const xs = Float64Array.from(x);
     const gated = product(xs, g, cols, 128);
     const upper = product(xs, u, cols, 128);
-    return product(gated.map((v, i) => (v / (1 + Math.exp(-v))) * upper[i]!), down, 128, 64);
+    return product(
+      gated.map((v, i) => (v / (1 + Math.exp(-v))) * upper[i]!),
+      down,
+      128,
+      64,
+    );
   }
 
   it.each(golden.facts.cases)('$case', async (c) => {
@@ -204,7 +260,15 @@ describe('casper-hansen/AutoAWQ 88e4c76 (= 0.2.9), an MLP', () => {
 
     const by = golden.tensor(`${c.case}.linear.scale`);
     const weight = gate.map((w, i) => w * by[i % cols]!);
-    const loss = new OutputLoss(kernels, hessianOf(x.map((v, i) => v / by[i % cols]!), cols), cols, c.group_size);
+    const loss = new OutputLoss(
+      kernels,
+      hessianOf(
+        x.map((v, i) => v / by[i % cols]!),
+        cols,
+      ),
+      cols,
+      c.group_size,
+    );
     const { limits } = searchClip({ weight, loss, roundTrip });
     const theirs = golden.tensor(`${c.case}.linear.clip`);
     expect(equalShare(limits, theirs)).toBeGreaterThanOrEqual(0.97);
@@ -261,7 +325,9 @@ describe('scales', () => {
     }
   });
 
-  const spec: ModelSpec = { ...llamaSpec({ hidden: 64, inter: 96, heads: 4, kv_heads: 2, layers: 1, vocab: 8, rope_theta: 1e4, rms_norm_eps: 1e-5 }) };
+  const spec: ModelSpec = {
+    ...llamaSpec({ hidden: 64, inter: 96, heads: 4, kv_heads: 2, layers: 1, vocab: 8, rope_theta: 1e4, rms_norm_eps: 1e-5 }),
+  };
   const random = new Random(5);
   const made = new Map<string, Float32Array>();
   const weight = async (name: string) => {
@@ -270,13 +336,21 @@ describe('scales', () => {
     made.set(name, w);
     return w;
   };
-  const samples = (width: number) => Float32Array.from({ length: 128 * width }, (_, i) => random.gaussian() * (i % 5 === 0 ? 8 : 1));
+  const samples = (width: number) =>
+    Float32Array.from({ length: 128 * width }, (_, i) => random.gaussian() * (i % 5 === 0 ? 8 : 1));
   const cached = new Map([64, 96].map((width) => [width, samples(width)]));
   const statistic = async (linear: string, kind: 'absmean' | 'hessian') => {
     const width = linear.includes('down') ? 96 : 64;
     return kind === 'hessian' ? hessianOf(cached.get(width)!, width) : absmeanOf(cached.get(width)!, width);
   };
-  const scheme: MatrixScheme = { kind: 'integer', bits: 3, symmetric: false, granularity: { group: 32 }, range: 'minmax', scaleType: 'f16' };
+  const scheme: MatrixScheme = {
+    kind: 'integer',
+    bits: 3,
+    symmetric: false,
+    granularity: { group: 32 },
+    range: 'minmax',
+    scaleType: 'f16',
+  };
   const roundTrip = schemeRoundTrip(scheme);
 
   it.each(['activations', 'duo'] as const)('by %s: o of shared value heads gets shared scales', async (scales) => {
@@ -284,16 +358,24 @@ describe('scales', () => {
     expect(rewrite.skipped).toEqual([]);
     expect(rewrite.clips).toEqual([]);
     const of = (tensor: string, axis: string) =>
-      rewrite.operations.find((one) => one.kind === 'scale' && one.tensor.endsWith(tensor) && one.axis === axis) as { by: Float32Array };
+      rewrite.operations.find((one) => one.kind === 'scale' && one.tensor.endsWith(tensor) && one.axis === axis) as {
+        by: Float32Array;
+      };
     const [rows, columns] = [of('v_proj.weight', 'rows').by, of('o_proj.weight', 'columns').by];
     expect([rows.length, columns.length]).toEqual([32, 64]);
     for (let head = 0; head < 4; head++)
       expect(columns.subarray(16 * head, 16 * head + 16)).toEqual(rows.subarray(16 * (head >> 1), 16 * (head >> 1) + 16));
-    for (const { before, after } of rewrite.searches) expect(after).toBeLessThan(scales === 'duo' ? 1.05 * before : 1.0001 * before);
+    for (const { before, after } of rewrite.searches)
+      expect(after).toBeLessThan(scales === 'duo' ? 1.05 * before : 1.0001 * before);
   });
 
   it('or o is skipped, and the reason is given', async () => {
-    const { skipped, searches } = await awqLayer(spec, 0, { weight, statistic }, { kernels, roundTrip, sharedHeads: 'skip', clip: false });
+    const { skipped, searches } = await awqLayer(
+      spec,
+      0,
+      { weight, statistic },
+      { kernels, roundTrip, sharedHeads: 'skip', clip: false },
+    );
     expect(skipped).toEqual([
       {
         linears: ['model.layers.0.self_attn.o_proj.weight'],

@@ -49,7 +49,7 @@ export async function awq(
   const parts: AwqRewrite[] = [];
   for (let layer = 0; layer < spec.layers; layer++) parts.push(await awqLayer(spec, layer, inputs, options));
   return {
-    kind: 'awq',
+    description: describe(options),
     operations: parts.flatMap(({ operations }) => operations),
     clips: parts.flatMap(({ clips }) => clips),
     online: [],
@@ -87,7 +87,16 @@ export async function awqLayer(
     operations.push(...foldScales(fold, found.scales));
   }
   const clips = clip ? await searchClips(spec, folds, scalesOf, operations, inputs, options) : [];
-  return { kind: 'awq', operations, clips, online: [], skipped, searches };
+  return { description: describe(options), operations, clips, online: [], skipped, searches };
+}
+
+function describe({
+  scales = 'activations',
+  sharedHeads = 'share',
+  clip = true,
+  grid = 20,
+}: AwqOptions): AwqRewrite['description'] {
+  return { kind: 'awq', scales, sharedHeads, clip, grid };
 }
 
 function sharing({ heads }: Fold): string | undefined {
@@ -180,7 +189,8 @@ async function checked(
 ): Promise<Float32Array> {
   const where = linearOf(to[0]!);
   const values = await inputs.statistic(where, kind);
-  if (values.length !== size) throw new RecipeError({ what: `the ${kind} does not fit the linear`, where, value: values.length, limit: size });
+  if (values.length !== size)
+    throw new RecipeError({ what: `the ${kind} does not fit the linear`, where, value: values.length, limit: size });
   const bad = values.findIndex((x) => !Number.isFinite(x));
   if (bad === -1) return values;
   throw new NumericError({

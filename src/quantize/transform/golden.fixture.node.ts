@@ -82,5 +82,8 @@ export function worst(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 /** Largest |a - b| / |b|; 0 where both are 0. */
 export function worstRelative(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  return worst(Float64Array.from(a, (x, i) => (x === b[i]! ? 0 : (x - b[i]!) / Math.abs(b[i]!))), new Float64Array(a.length));
+  return worst(
+    Float64Array.from(a, (x, i) => (x === b[i]! ? 0 : (x - b[i]!) / Math.abs(b[i]!))),
+    new Float64Array(a.length),
+  );
 }

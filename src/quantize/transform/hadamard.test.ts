@@ -80,7 +80,12 @@ describe('rotations', () => {
       for (let c = 0; c < n; c++) sum += q[Math.floor(at / n) * n + c]! * q[(at % n) * n + c]!;
       return sum;
     });
-    expect(worst(product, Float64Array.from(q, (_, at) => (Math.floor(at / n) === at % n ? 1 : 0)))).toBeLessThan(1e-13);
+    expect(
+      worst(
+        product,
+        Float64Array.from(q, (_, at) => (Math.floor(at / n) === at % n ? 1 : 0)),
+      ),
+    ).toBeLessThan(1e-13);
   });
 
   it('the inverse undoes, lengths stay, seeds repeat', () => {

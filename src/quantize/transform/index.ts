@@ -8,6 +8,7 @@ export { hessianOf, OutputLoss } from './output-loss.ts';
 export { type QuarotOptions, quarot } from './quarot.ts';
 export { rewrittenSpec, rewrittenWeights, sourceTensor } from './rewritten.ts';
 export {
+  applyStrided,
   orthogonalMatrix,
   type Rotation,
   type RotationFactors,

@@ -17,12 +17,24 @@ export interface Hooks {
 export function llamaLogits(spec: ModelSpec, weights: Weights, ids: ArrayLike<number>, hooks: Hooks = {}): Float64Array {
   const { hidden, layers, vocab } = spec;
   const embedding = weights.get('model.embed_tokens.weight')!;
-  let x: Float64Array = Float64Array.from({ length: ids.length * hidden }, (_, i) => embedding[ids[Math.floor(i / hidden)]! * hidden + (i % hidden)]!);
+  let x: Float64Array = Float64Array.from(
+    { length: ids.length * hidden },
+    (_, i) => embedding[ids[Math.floor(i / hidden)]! * hidden + (i % hidden)]!,
+  );
   for (let layer = 0; layer < layers; layer++) {
     const name = `model.layers.${layer}.`;
     const normed = rmsNorm(x, weights.get(`${name}input_layernorm.weight`)!, spec.normEpsilon);
     x = sum(x, attention(spec, weights, layer, normed, hooks));
-    x = sum(x, mlp(spec, weights, `${name}mlp.`, rmsNorm(x, weights.get(`${name}post_attention_layernorm.weight`)!, spec.normEpsilon), hooks));
+    x = sum(
+      x,
+      mlp(
+        spec,
+        weights,
+        `${name}mlp.`,
+        rmsNorm(x, weights.get(`${name}post_attention_layernorm.weight`)!, spec.normEpsilon),
+        hooks,
+      ),
+    );
   }
   const last = rmsNorm(x, weights.get('model.norm.weight')!, spec.normEpsilon);
   return product(last, weights.get('lm_head.weight')!, hidden, vocab);
@@ -60,7 +72,13 @@ export function attention(spec: ModelSpec, weights: Weights, layer: number, x: F
   return linear(weights, `${name}o_proj`, mixed, heads * headDim, hooks);
 }
 
-export function mlp({ hidden, intermediate }: ModelSpec, weights: Weights, name: string, x: Float64Array, hooks: Hooks = {}): Float64Array {
+export function mlp(
+  { hidden, intermediate }: ModelSpec,
+  weights: Weights,
+  name: string,
+  x: Float64Array,
+  hooks: Hooks = {},
+): Float64Array {
   const gate = linear(weights, `${name}gate_proj`, x, hidden, hooks);
   const up = linear(weights, `${name}up_proj`, x, hidden, hooks);
   const inner = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);

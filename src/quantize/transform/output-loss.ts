@@ -26,7 +26,11 @@ export class OutputLoss {
    */
   constructor(kernels: Kernels, hessian: Float32Array, cols: number, group = cols) {
     if (hessian.length !== cols * cols || !(group >= 1) || cols % group !== 0) {
-      throw new RecipeError({ what: 'a Hessian does not fit the columns or their groups', value: hessian.length, limit: `${cols} x ${cols}, groups of ${group}` });
+      throw new RecipeError({
+        what: 'a Hessian does not fit the columns or their groups',
+        value: hessian.length,
+        limit: `${cols} x ${cols}, groups of ${group}`,
+      });
     }
     this.#kernels = kernels;
     this.cols = cols;
@@ -124,6 +128,7 @@ export function hessianOf(samples: Float32Array, cols: number): Float32Array {
     }
   }
   const out = new Float32Array(cols * cols);
-  for (let i = 0; i < cols; i++) for (let j = 0; j <= i; j++) out[i * cols + j] = out[j * cols + i] = sums[i * cols + j]! / tokens;
+  for (let i = 0; i < cols; i++)
+    for (let j = 0; j <= i; j++) out[i * cols + j] = out[j * cols + i] = sums[i * cols + j]! / tokens;
   return out;
 }

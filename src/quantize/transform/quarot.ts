@@ -19,7 +19,7 @@ export interface QuarotOptions {
   readonly seed?: number;
   /** R1 itself, [hidden]; default `randomRotation(hidden, seed)`. False: hidden states stay as they are. */
   readonly hidden?: Rotation | false;
-  /** R2. perHead: within each head, nothing is left at run time (default); full: o's whole input, heads are mixed at run time. */
+  /** R2. perHead: within each head, nothing is left at run time (default); full: over all heads, which are mixed at run time. */
   readonly values?: 'perHead' | 'full' | false;
   /** R4: the input of down, turned at run time (default false). */
   readonly down?: boolean;
@@ -46,10 +46,14 @@ export async function quarot(
   const skipped: Skipped[] = [];
   const untied = spec.tied && hidden !== false ? { tensor: headTensor(spec), from: residualStream(spec).embedding } : undefined;
 
-  if (hidden !== false) {
-    const rotation = hidden ?? randomRotation(spec.hidden, seed);
+  const rotation = hidden === false ? undefined : (hidden ?? randomRotation(spec.hidden, seed));
+  if (rotation) {
     if (rotation.size !== spec.hidden)
-      throw new RecipeError({ what: 'the rotation of the hidden states has another width', value: rotation.size, limit: spec.hidden });
+      throw new RecipeError({
+        what: 'the rotation of the hidden states has another width',
+        value: rotation.size,
+        limit: spec.hidden,
+      });
     operations.push(...(await rotateHidden(spec, gain, rotation, untied?.tensor)));
   }
   for (const fold of modelFolds(spec)) {
@@ -61,7 +65,27 @@ export async function quarot(
     if (!rotation) skipped.push({ linears: [], reason: noHadamard('queries and keys', spec.headDim) });
     else for (let layer = 0; layer < spec.layers; layer++) online.push({ at: 'queryKey', layer, rotation });
   }
-  return { kind: 'quarot', operations, clips: [], online, skipped, ...(untied && { untied }) };
+  const turned = rotation && (hidden ? described(rotation) : { kind: rotation.kind, size: rotation.size, seed });
+  const description = {
+    kind: 'quarot',
+    hidden: turned ?? false,
+    values,
+    down,
+    queryKey,
+    online: online.map(describeOnline),
+  } as const;
+  return { description, operations, clips: [], online, skipped, ...(untied && { untied }) };
+}
+
+/** As JSON: signs as a string of + and -. */
+function described(rotation: Rotation): Record<string, unknown> {
+  if (rotation.kind === 'orthogonal') return { ...rotation };
+  const { kind, size, signs } = rotation;
+  return { kind, size, ...(signs && { signs: Array.from(signs, (sign) => (sign > 0 ? '+' : '-')).join('') }) };
+}
+
+function describeOnline(online: OnlineRotation): Record<string, unknown> {
+  return { ...online, rotation: described(online.rotation) };
 }
 
 async function rotateHidden(
@@ -90,9 +114,12 @@ async function rotateHidden(
   return operations;
 }
 
-/** v's outputs by head, and the inputs of o to match. */
+/**
+ * v's outputs by head, and the inputs of o to match. Over all heads that is H(heads) ⊗ H(headDim), which for heads of a power of two
+ * is the Hadamard matrix of o's width.
+ */
 function rotateValues(
-  { from, to, heads, width }: Fold,
+  { from, to, heads }: Fold,
   values: 'perHead' | 'full',
   operations: TensorOperation[],
   online: OnlineRotation[],
@@ -100,19 +127,17 @@ function rotateValues(
 ): void {
   const { headDim, heads: count } = heads!;
   const rotation = plainHadamard(headDim);
-  const all = values === 'full' ? plainHadamard(width) : undefined;
   const mixing = values === 'full' ? plainHadamard(count) : undefined;
   if (!rotation) return void skipped.push({ linears: to, reason: noHadamard('the values of a head', headDim) });
-  if (values === 'full' && !(all && mixing && factors(count, headDim))) {
-    const reason = `a Hadamard matrix of ${width} is not one of ${count} heads times one of ${headDim} channels; values: perHead needs none`;
-    return void skipped.push({ linears: to, reason });
-  }
+  if (values === 'full' && !mixing) return void skipped.push({ linears: to, reason: noHadamard('mixing heads', count) });
   const source = from as Extract<Fold['from'], { kind: 'linear' }>;
   for (const tensor of [source.weight, ...(source.bias === undefined ? [] : [source.bias])])
     operations.push({ kind: 'rotate', tensor, axis: 'rows', rotation });
   for (const tensor of to) {
-    operations.push({ kind: 'rotate', tensor, axis: 'columns', rotation: all ?? rotation });
-    if (mixing) online.push({ at: 'input', linear: linearOf(tensor), rotation: mixing, mixHeads: true });
+    operations.push({ kind: 'rotate', tensor, axis: 'columns', rotation });
+    if (!mixing) continue;
+    operations.push({ kind: 'rotate', tensor, axis: 'columns', rotation: mixing, stride: headDim });
+    online.push({ at: 'input', linear: linearOf(tensor), rotation: mixing, stride: headDim });
   }
 }
 
@@ -127,11 +152,6 @@ function rotateInput({ to, width }: Fold, operations: TensorOperation[], online:
 
 function plainHadamard(size: number): Rotation | undefined {
   return hadamardOf(size) && { kind: 'hadamard', size };
-}
-
-/** H(heads headDim) = H(heads) ⊗ H(headDim): the base of the whole is that of the heads, and headDim a power of two. */
-function factors(heads: number, headDim: number): boolean {
-  return hadamardOf(headDim)!.baseSize === 1 && hadamardOf(heads * headDim)!.baseSize === hadamardOf(heads)!.baseSize;
 }
 
 function noHadamard(what: string, width: number): string {

@@ -3,11 +3,15 @@ import { modelTensors } from '../../model/tensors.ts';
 import type { ModelSpec } from '../../model/types.ts';
 import type { Hooks, Weights } from './llama.fixture.ts';
 import { applyOperations, rowsTogether } from './operations.ts';
-import { rotator } from './rotation.ts';
+import { applyStrided, rotator } from './rotation.ts';
 import type { ModelRewrite, OnlineRotation } from './types.ts';
 
 /** The weights after the rewrite, in tiles as small as its operations allow. */
-export function rewriteWeights(spec: ModelSpec, weights: Weights, { operations, clips, untied }: ModelRewrite): Map<string, Float32Array> {
+export function rewriteWeights(
+  spec: ModelSpec,
+  weights: Weights,
+  { operations, clips, untied }: ModelRewrite,
+): Map<string, Float32Array> {
   const out = new Map<string, Float32Array>();
   for (const { name, shape, role } of modelTensors({ ...spec, tied: spec.tied && !untied })) {
     if (role === 'rope') continue;
@@ -25,20 +29,11 @@ export function rewriteWeights(spec: ModelSpec, weights: Weights, { operations, 
 }
 
 /** What stays in the model, as hooks. */
-export function runtimeHooks({ heads, headDim }: ModelSpec, online: readonly OnlineRotation[]): Hooks {
+export function runtimeHooks(online: readonly OnlineRotation[]): Hooks {
   return {
-    input(linear, x, width) {
-      for (const one of online) {
-        if (one.at !== 'input' || one.linear !== linear) continue;
-        const { apply } = rotator(one.rotation);
-        if (!one.mixHeads) apply(x);
-        else
-          for (let at = 0; at < x.length; at += width) {
-            const turned = Float64Array.from({ length: width }, (_, i) => x[at + (i % heads) * headDim + Math.floor(i / heads)]!);
-            apply(turned);
-            for (let i = 0; i < width; i++) x[at + (i % heads) * headDim + Math.floor(i / heads)] = turned[i]!;
-          }
-      }
+    input(linear, x) {
+      for (const one of online)
+        if (one.at === 'input' && one.linear === linear) applyStrided(rotator(one.rotation), x, one.stride ?? 1);
     },
     queryKey(layer, q, k) {
       for (const one of online) {

@@ -73,8 +73,28 @@ function denseRotator(q: Float64Array): Rotator {
   };
 }
 
+/**
+ * Rotates values that lie `stride` apart: each run of size * stride values is a matrix [size, stride] whose columns turn. With the
+ * channels of a head as stride, that mixes heads. In place.
+ */
+export function applyStrided({ size, apply }: Rotator, x: Float32Array | Float64Array, stride: number): void {
+  if (stride === 1) {
+    apply(x);
+    return;
+  }
+  const run = size * stride;
+  checkRuns(x, run);
+  const turned = new Float64Array(run); // [stride, size]
+  for (let at = 0; at < x.length; at += run) {
+    for (let i = 0; i < run; i++) turned[(i % stride) * size + Math.floor(i / stride)] = x[at + i]!;
+    apply(turned);
+    for (let i = 0; i < run; i++) x[at + i] = turned[(i % stride) * size + Math.floor(i / stride)]!;
+  }
+}
+
 function checkRuns(x: { length: number }, size: number): void {
-  if (x.length % size !== 0) throw new RecipeError({ what: 'values do not split into runs of a rotation', value: x.length, limit: size });
+  if (x.length % size !== 0)
+    throw new RecipeError({ what: 'values do not split into runs of a rotation', value: x.length, limit: size });
 }
 
 /** Q itself, [size, size] in f64. */
@@ -107,14 +127,19 @@ export function rotationFactors(rotation: Rotation): RotationFactors {
   if (!hadamard) throw noMatrix(size);
   let a = hadamard.baseSize;
   while (a * a < size) a *= 2;
-  const [left, right] = [{ ...hadamard, size: a }, { size: size / a, baseSize: 1, base: Int8Array.of(1) }].map((factor) =>
-    Float32Array.from(hadamardMatrix(factor), (sign) => sign / Math.sqrt(factor.size)),
-  );
+  const [left, right] = [
+    { ...hadamard, size: a },
+    { size: size / a, baseSize: 1, base: Int8Array.of(1) },
+  ].map((factor) => Float32Array.from(hadamardMatrix(factor), (sign) => sign / Math.sqrt(factor.size)));
   return { a, b: size / a, left: left!, right: right!, ...(rotation.signs && { signs: rotation.signs }) };
 }
 
 function noMatrix(size: number): RecipeError {
-  return new RecipeError({ what: 'there is no Hadamard matrix of this size', value: size, next: 'rotate by a random orthogonal one' });
+  return new RecipeError({
+    what: 'there is no Hadamard matrix of this size',
+    value: size,
+    next: 'rotate by a random orthogonal one',
+  });
 }
 
 /**

@@ -1,9 +1,10 @@
 /** Quantization to values in place, as searches try it many times. */
+
+import { HALF_EVEN } from '../codes.ts';
 import { dequantizeTile } from '../dequantize.ts';
 import { runLength } from '../granularity.ts';
 import { quantizeRows } from '../quantize-matrix.ts';
 import type { MatrixScheme } from '../scheme.ts';
-import { HALF_EVEN } from '../codes.ts';
 
 /** w [rows, cols] becomes ŵ. */
 export interface RoundTrip {

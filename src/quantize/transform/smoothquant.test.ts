@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { NumericError } from '../../errors.ts';
 import { fakeQuantize } from '../fake.ts';
-import { quantizeMatrix } from '../whole-matrix.ts';
 import type { IntegerScheme } from '../scheme.ts';
+import { quantizeMatrix } from '../whole-matrix.ts';
 import { type LlamaFacts, llamaSpec, readGolden, withPrefix, worst, worstRelative } from './golden.fixture.node.ts';
 import { type Hooks, llamaLogits, product, type Weights } from './llama.fixture.ts';
 import { applyOperations, type TensorOperation } from './operations.ts';
@@ -77,7 +77,7 @@ describe('mit-han-lab/smoothquant c61476d, ln_fcs', () => {
     const q = fakeQuantize(xs, [48, width], inputs === 'per_token' ? w8 : perTensor).values;
     const bias = golden.tensor('bias1');
     const y = product(Float64Array.from(q), w, width, 80).map((value, i) => value + bias[i % 80]!);
-    expect(worst(y, golden.tensor(`a0.5.w_${weights}.x_${inputs}.y`))).toBeLessThan(2e-5);
+    expect(worst(y, golden.tensor(`a0.5.w_${weights}.x_${inputs}.y`))).toBeLessThan(1e-4);
   });
 });
 
@@ -98,7 +98,11 @@ describe('mit-han-lab/smoothquant c61476d, llama', () => {
     });
   }
   const smooth = (alpha: number, folds: 'norms' | 'all' = 'norms') =>
-    smoothQuant(spec, { weight: async (name) => before.get(name)!, statistic: async (linear) => absmax.get(linear)! }, { alpha, folds });
+    smoothQuant(
+      spec,
+      { weight: async (name) => before.get(name)!, statistic: async (linear) => absmax.get(linear)! },
+      { alpha, folds },
+    );
 
   it('the absmax of the inputs', () => {
     const expected = withPrefix(golden, 'act_scales.');
@@ -124,19 +128,19 @@ describe('mit-han-lab/smoothquant c61476d, llama', () => {
     const weights = rewriteWeights(spec, before, rewrite);
     for (const [name, values] of withPrefix(golden, `smooth_a${alpha}.`))
       expect(worstRelative(weights.get(name)!, values), name).toBeLessThan(1e-5);
-    expect(worst(logits(weights), golden.tensor('logits.before'))).toBeLessThan(2e-5);
-    expect(worst(logits(weights), golden.tensor(`logits.smooth_a${alpha}`))).toBeLessThan(2e-5);
-    expect(worst(w8a8(weights), golden.tensor(`logits.w8a8_a${alpha}`))).toBeLessThan(2e-5);
+    expect(worst(logits(weights), golden.tensor('logits.before'))).toBeLessThan(1e-4);
+    expect(worst(logits(weights), golden.tensor(`logits.smooth_a${alpha}`))).toBeLessThan(1e-4);
+    expect(worst(w8a8(weights), golden.tensor(`logits.w8a8_a${alpha}`))).toBeLessThan(1e-4);
   });
 
   it('W8A8 logits of the model as it is', () => {
-    expect(worst(w8a8(before), golden.tensor('logits.w8a8_unsmoothed'))).toBeLessThan(2e-5);
+    expect(worst(w8a8(before), golden.tensor('logits.w8a8_unsmoothed'))).toBeLessThan(1e-4);
   });
 
   it('also o and down where asked for: the same logits', async () => {
     const rewrite = await smooth(0.5, 'all');
     expect(rewrite.skipped).toEqual([]);
-    expect(worst(logits(rewriteWeights(spec, before, rewrite)), golden.tensor('logits.before'))).toBeLessThan(2e-5);
+    expect(worst(logits(rewriteWeights(spec, before, rewrite)), golden.tensor('logits.before'))).toBeLessThan(1e-4);
     expect(rewrite.operations.filter(({ tensor }) => tensor.endsWith('v_proj.weight'))).toHaveLength(4);
   });
 

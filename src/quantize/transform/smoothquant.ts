@@ -72,7 +72,7 @@ export async function smoothQuant(
     const join = (values: Float32Array) => gatherChannels(fold, values, 'max');
     operations.push(...foldScales(fold, smoothScales(join(absmax), join(weightMax), alpha)));
   }
-  return { kind: 'smoothquant', operations, clips: [], online: [], skipped };
+  return { description: { kind: 'smoothquant', alpha, folds }, operations, clips: [], online: [], skipped };
 }
 
 function checkFiniteMax(absmax: Float32Array, fold: Fold): void {
