@@ -1,6 +1,7 @@
 export { GraphBuilder, type NodeOptions, type ValueName } from './builder.ts';
 export { type EncodedGraph, type ExternalData, encodeGraph } from './encode.ts';
 export { buildCross, buildGram, buildReductions, gramRows, type Reduction } from './gram.ts';
+export { type IntegerLinear, type IntegerLinears, integerLinears } from './integer-linears.ts';
 export type { Attribute, Constant, Dimension, ElementType, Graph, GraphNode, GraphValue } from './ir.ts';
 export { bytesOf } from './ir.ts';
 export { checkIds, type LanguageModelOptions, type LoadedLanguageModel, loadLanguageModel } from './language-model.ts';
@@ -21,6 +22,7 @@ export { applyPasses, bindWeights, type Pass } from './passes.ts';
 export { positionFeeds } from './positions.ts';
 export { cacheFeeds, quantizeCache } from './quantize-cache.ts';
 export { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
+export { type InputRotation, type InputRotations, rotateHeads, rotateInputs, type SquareMatrix } from './rotate-inputs.ts';
 export { createSession } from './session.ts';
 export { keepOutputs, showValue, type Tapped, tapInputs } from './taps.ts';
 export type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';

@@ -9,6 +9,7 @@ import type { ModelSpec } from '../model/types.ts';
 import { checkKvScheme } from '../quantize/kv/scheme.ts';
 import type { KvScheme } from '../quantized/types.ts';
 import { type Cache, KeyValueCache } from './cache.ts';
+import { type IntegerLinears, integerLinears } from './integer-linears.ts';
 import type { Graph } from './ir.ts';
 import { buildModel, lossPieces, type ModelOptions } from './model.ts';
 import type { Backend, LoadedRuntime, RuntimeOptions } from './onnx-runtime.ts';
@@ -17,6 +18,7 @@ import { bindWeights } from './passes.ts';
 import { positionFeeds } from './positions.ts';
 import { cacheFeeds, quantizeCache } from './quantize-cache.ts';
 import { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
+import { type InputRotations, rotateHeads, rotateInputs, type SquareMatrix } from './rotate-inputs.ts';
 import { createSessionWith } from './session.ts';
 import type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';
 
@@ -35,6 +37,12 @@ const largestTensorBytes = 256 * 2 ** 20;
 export interface LanguageModelOptions extends RuntimeOptions {
   /** Linears whose inputs are quantized while the model runs. */
   inputs?: InputSchemes;
+  /** Linears that compute in integers, others than in `inputs`. */
+  integers?: IntegerLinears;
+  /** Inputs of linears that are multiplied by an orthogonal matrix before they are quantized. */
+  rotations?: InputRotations;
+  /** R3: queries and keys are multiplied by this matrix [headDim, headDim] after the rotary embedding. */
+  headRotation?: SquareMatrix;
   /** How keys and values are stored; default: as they are. */
   kv?: KvScheme;
 }
@@ -199,8 +207,11 @@ class OnnxLanguageModel implements LoadedLanguageModel {
   }
 
   async #open(program: Program): Promise<Opened> {
-    const { inputs, kv } = this.#options;
+    const { inputs, kv, integers, rotations, headRotation } = this.#options;
     let graph: Graph = buildModel(this.spec, programs[program]);
+    if (headRotation) graph = rotateHeads(graph, headRotation, this.spec.headDim);
+    if (rotations) graph = rotateInputs(graph, rotations);
+    if (integers) graph = integerLinears(graph, integers);
     if (inputs) graph = quantizeInputs(graph, inputs);
     if (kv) graph = (program === 'decoder' ? packCache : quantizeCache)(graph, this.spec, kv);
     if (program === 'decoder') graph = await bindWeights(graph, this.#shared.reader);
