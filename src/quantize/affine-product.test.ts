@@ -31,7 +31,9 @@ describe('the affine product', () => {
     ['both symmetric', { ...x, zero: 0 }, { codes: w.codes, scale: w.scale }, [1, 0, 0, 0]],
   ] as const)('%s: four terms are the product, and the bias may hold two of them', (_, input, weights, present) => {
     const expected = direct(input, weights, bias);
-    const close = (found: Float64Array) => found.forEach((v, o) => expect(Math.abs(v - expected[o]!)).toBeLessThan(1e-9));
+    const close = (found: Float64Array) => {
+      for (const [o, v] of found.entries()) expect(Math.abs(v - expected[o]!)).toBeLessThan(1e-9);
+    };
     close(affineProduct(input, weights, bias));
     const terms = affineTerms(input, weights);
     expect(Object.values(terms).map((term: Float64Array) => Number(term.some((v) => v !== 0)))).toEqual(present);
