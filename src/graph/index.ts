@@ -1,6 +1,7 @@
 export { GraphBuilder, type NodeOptions, type ValueName } from './builder.ts';
 export { type EncodedGraph, type ExternalData, encodeGraph } from './encode.ts';
 export { buildCross, buildGram, buildReductions, gramRows, type Reduction } from './gram.ts';
+export { type IntegerLinear, type IntegerLinears, integerLinears } from './integer-linears.ts';
 export type { Attribute, Constant, Dimension, ElementType, Graph, GraphNode, GraphValue } from './ir.ts';
 export { bytesOf } from './ir.ts';
 export { checkIds, type LanguageModelOptions, type LoadedLanguageModel, loadLanguageModel } from './language-model.ts';

@@ -10,6 +10,7 @@ import { checkKvScheme } from '../quantize/kv/scheme.ts';
 import type { OnlineRotation } from '../quantize/transform/types.ts';
 import type { KvScheme } from '../quantized/types.ts';
 import { type Cache, KeyValueCache } from './cache.ts';
+import { type IntegerLinears, integerLinears } from './integer-linears.ts';
 import type { Graph } from './ir.ts';
 import { buildModel, lossPieces, type ModelOptions } from './model.ts';
 import type { Backend, LoadedRuntime, RuntimeOptions } from './onnx-runtime.ts';
@@ -39,6 +40,8 @@ export interface LanguageModelOptions extends RuntimeOptions {
   rotations?: readonly OnlineRotation[];
   /** Linears whose inputs are quantized while the model runs. */
   inputs?: InputSchemes;
+  /** Linears that compute in integers, others than in `inputs`. */
+  integers?: IntegerLinears;
   /** How keys and values are stored; default: as they are. */
   kv?: KvScheme;
 }
@@ -203,9 +206,10 @@ class OnnxLanguageModel implements LoadedLanguageModel {
   }
 
   async #open(program: Program): Promise<Opened> {
-    const { inputs, rotations, kv } = this.#options;
+    const { inputs, kv, integers, rotations } = this.#options;
     let graph: Graph = buildModel(this.spec, programs[program]);
     if (rotations) graph = rotateOnline(graph, rotations);
+    if (integers) graph = integerLinears(graph, integers);
     if (inputs) graph = quantizeInputs(graph, inputs);
     if (kv) graph = (program === 'decoder' ? packCache : quantizeCache)(graph, this.spec, kv);
     if (program === 'decoder') graph = await bindWeights(graph, this.#shared.reader);

@@ -1,5 +1,6 @@
 /** Rounding to the dtypes and grids of quantization as plain ONNX operators, in f32 and bit by bit as src/numeric does it. */
-import { type Minifloat, minifloatValues } from '../numeric/minifloat.ts';
+import type { Minifloat } from '../numeric/minifloat.ts';
+import { largestOf } from '../quantize/activations.ts';
 import type { GraphBuilder, ValueName } from './builder.ts';
 import { dataTypes } from './encode.ts';
 import type { ElementType } from './ir.ts';
@@ -42,11 +43,6 @@ export function roundToMinifloat(b: GraphBuilder, x: ValueName, format: Minifloa
   const smallest = b.float(2 ** (1 - format.bias));
   const quantum = b.mul(b.node('Max', [power, smallest]), b.float(2 ** -format.mantissa));
   const rounded = b.mul(b.node('Round', [b.node('Div', [x, quantum])]), quantum);
-  const max = largest(format);
+  const max = largestOf(format);
   return b.node('Clip', [rounded, b.float(-max), b.float(max)]);
-}
-
-/** The largest finite value. */
-export function largest(format: Minifloat): number {
-  return minifloatValues(format).reduce((most, v) => (Number.isFinite(v) && v > most ? v : most), 0);
 }

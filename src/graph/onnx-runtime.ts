@@ -43,6 +43,13 @@ export function sessionOptions(
     externalData: external.map(({ path, data }) => ({ path, data })),
     logSeverityLevel: 3,
     // Without it, weight-only Q/DQ pairs are fused into kernels that round the activations to 8 bits: another model.
-    extra: { session: { qdq_matmulnbits_accuracy_level: '0', intra_op: { allow_spinning: considerate ? '0' : '1' } } },
+    // Without the second, products of u8 and s8 saturate at 16 bits on x64 processors that lack VNNI.
+    extra: {
+      session: {
+        qdq_matmulnbits_accuracy_level: '0',
+        x64quantprecision: '1',
+        intra_op: { allow_spinning: considerate ? '0' : '1' },
+      },
+    },
   };
 }

@@ -1,9 +1,11 @@
 /** Fake quantization in the graph against the same written in TypeScript, value by value. */
 import { describe, expect, test } from 'vitest';
-import { ModelError, RecipeError } from '../errors.ts';
+import { ModelError, NumericError, RecipeError } from '../errors.ts';
 import type { ModelSpec } from '../model/types.ts';
+import { decodeMinifloat, encodeMinifloat, minifloats } from '../numeric/minifloat.ts';
 import { Random } from '../numeric/random.ts';
-import { fakeQuantize } from '../quantize/index.ts';
+import { halfEven } from '../numeric/rounding.ts';
+import { fakeQuantize, largestOf, observedActivations, observerOf, staticActivations, staticLevels } from '../quantize/index.ts';
 import type { ActivationScheme } from '../quantized/types.ts';
 import { GraphBuilder } from './builder.ts';
 import { bytesOf, type Graph } from './ir.ts';
@@ -11,6 +13,7 @@ import { buildModel } from './model.ts';
 import { quantizeInputs } from './quantize-inputs.ts';
 import { createSession } from './session.ts';
 
+const { e4m3 } = minifloats;
 const width = 16;
 const tokens = 12;
 const identity = Float32Array.from({ length: width * width }, (_, i) => (i % (width + 1) === 0 ? 1 : 0));
@@ -81,6 +84,68 @@ describe.each<[string, ActivationScheme]>([
   });
 });
 
+const width8 = { min: new Float32Array(width), max: new Float32Array(width) };
+for (let c = 0; c < width; c++) {
+  const column = Array.from({ length: tokens }, (_, t) => x[t * width + c]!);
+  // Narrower than the values, so that some are clipped.
+  width8.min[c] = 0.5 * Math.min(...column);
+  width8.max[c] = 0.8 * Math.max(...column);
+}
+width8.min[3] = 0;
+width8.max[3] = 0;
+
+describe.each<[string, Parameters<typeof staticActivations>[0]]>([
+  ['int8 per tensor', { bits: 8, symmetric: true, per: 'tensor' }],
+  ['asymmetric int8 per tensor', { bits: 8, symmetric: false, per: 'tensor' }],
+  ['asymmetric int4 per channel', { bits: 4, symmetric: false, per: 'channel' }],
+  ['int2 per channel', { bits: 2, symmetric: true, per: 'channel' }],
+  ['asymmetric int6 in groups of 4', { bits: 6, symmetric: false, per: { group: 4 } }],
+  ['e4m3 per tensor', { bits: 8, float: 'e4m3', symmetric: true, per: 'tensor' }],
+])('static %s', (_, base) => {
+  test('every value is that of the formula', async () => {
+    const scheme = staticActivations(base, width8);
+    const { scale, zero } = staticLevels(scheme);
+    const { 'out.a': a } = await quantized(x, { a: scheme });
+    const run = width / scale.length;
+    const half = 2 ** (base.bits - 1);
+    const expected = x.map((value, i) => {
+      const g = Math.floor((i % width) / run);
+      const q = Math.fround(value / scale[g]!);
+      if (base.float) return Math.fround(decodeMinifloat(e4m3, encodeMinifloat(e4m3, q, { saturate: true })) * scale[g]!);
+      const code = Math.max(-half, Math.min(halfEven(Math.fround(q + zero[g]!)), half - 1));
+      return (code - zero[g]!) * scale[g]!;
+    });
+    expect([...a!].map((v) => v + 0)).toEqual([...expected].map((v) => v + 0));
+    expect(new Set(a).size).toBeGreaterThan(3);
+  });
+});
+
+describe.each(['e4m3', 'e5m2', 'e2m1'] as const)('dynamic %s per token', (float) => {
+  test('every value is that of the encoder', async () => {
+    const format = minifloats[float];
+    const { 'out.a': a } = await quantized(x, { a: { ...int8, bits: format.bits, float } });
+    const most = largestOf(format);
+    const expected = x.map((value, i) => {
+      const row = x.subarray(i - (i % width), i - (i % width) + width);
+      const scale = Math.fround(row.reduce((m, v) => Math.max(m, Math.abs(v)), 0) / most) || 2 ** -23;
+      return decodeMinifloat(format, encodeMinifloat(format, Math.fround(value / scale), { saturate: true })) * scale;
+    });
+    expect([...a!].map((v) => v + 0)).toEqual([...expected].map((v) => v + 0));
+  });
+});
+
+test('an observer gives a static scheme', async () => {
+  const observer = observerOf('minmax');
+  observer.observe(x);
+  const found = observedActivations({ bits: 8, symmetric: true }, observer);
+  const limits = { min: Float32Array.of(Math.min(...x)), max: Float32Array.of(Math.max(...x)) };
+  expect(found).toEqual(staticActivations({ bits: 8, symmetric: true, per: 'tensor' }, limits));
+  const { 'out.a': fixed } = await quantized(x, { a: found });
+  const { 'out.a': dynamic } = await quantized(x, { a: { ...int8, per: 'tensor' } });
+  expect(fixed).toEqual(dynamic);
+  expect(() => observedActivations({ bits: 8, symmetric: true }, observerOf('minmax'))).toThrow(NumericError);
+});
+
 test('a scale of 1 rounds ties to even and clips to -128..127', async () => {
   const { 'out.a': a } = await quantized(x, { a: int8 });
   expect([...a!.subarray(2 * width, 2 * width + 7)].map((v) => v + 0)).toEqual([-128, 0, 2, 2, 0, 126, 127]);
@@ -107,6 +172,12 @@ const tiny: ModelSpec = {
 describe('the graph', () => {
   const schemes = (names: string[], scheme = int8) => new Map(names.map((name) => [name, scheme]));
 
+  test('linears with one input and two ranges do not share the nodes', async () => {
+    const of = (max: number): ActivationScheme => ({ ...int8, dynamic: false, per: 'tensor', range: { min: [0], max: [max] } });
+    const { 'out.a': a, 'out.b': b } = await quantized(x, { a: of(1), b: of(2) });
+    expect([Math.max(...a!), Math.max(...b!)].map((v) => Math.round(100 * v))).toEqual([100, 199]);
+  });
+
   test('linears with one input and one scheme share the nodes', () => {
     const graph = linears();
     const extra = (s: Map<string, ActivationScheme>) => quantizeInputs(graph, s).nodes.length - graph.nodes.length;
@@ -127,7 +198,20 @@ describe('the graph', () => {
 
   test('what cannot be', () => {
     expect(() => quantizeInputs(linears(), schemes(['c']))).toThrow(ModelError);
-    for (const wrong of [{ dynamic: false }, { per: 'channel' }, { bits: 9 }] as Partial<ActivationScheme>[])
+    const range = { min: [-1], max: [1] };
+    for (const wrong of [
+      { dynamic: false },
+      { per: 'channel' },
+      { bits: 9 },
+      { per: { group: 3 } },
+      { range },
+      { dynamic: false, range },
+      { dynamic: false, per: 'channel', range },
+      { dynamic: false, per: 'tensor', range: { min: [1], max: [-1] } },
+      { float: 'e4m3', symmetric: false },
+      { float: 'e4m3', bits: 4 },
+      { float: 'e9m9' },
+    ] as Partial<ActivationScheme>[])
       expect(() => quantizeInputs(linears(), schemes(['a'], { ...int8, ...wrong }))).toThrow(RecipeError);
   });
 });

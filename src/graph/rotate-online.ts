@@ -8,7 +8,7 @@ import type { OnlineRotation } from '../quantize/transform/types.ts';
 import { GraphBuilder, type ValueName } from './builder.ts';
 import { bytesOf, type Constant, type Graph, type GraphNode } from './ir.ts';
 import { layerPrefix } from './model.ts';
-import { linearsOf } from './quantize-inputs.ts';
+import { linearsOf } from './linears.ts';
 
 /** @throws ModelError for a linear or a layer that the graph does not have */
 export function rotateOnline(graph: Graph, rotations: readonly OnlineRotation[]): Graph {
@@ -17,7 +17,7 @@ export function rotateOnline(graph: Graph, rotations: readonly OnlineRotation[])
 
 function beforeLinear(graph: Graph, { linear, rotation, stride = 1 }: Extract<OnlineRotation, { at: 'input' }>): Graph {
   const modules = linearsOf(graph);
-  const at = graph.nodes.findIndex(({ name }) => modules.get(name) === linear);
+  const at = graph.nodes.findIndex(({ name }) => modules.get(name)?.module === linear);
   if (at === -1) throw new ModelError({ what: 'the graph has no such linear layer to rotate the input of', where: linear });
   const node = graph.nodes[at]!;
   const x = node.inputs[0]!;

@@ -1,3 +1,13 @@
+export { checkActivations, largestOf, observedActivations, staticActivations, staticLevels } from './activations.ts';
+export {
+  type AffineInput,
+  type AffineTerms,
+  type AffineWeights,
+  affineProduct,
+  affineTerms,
+  foldedBias,
+  weightSums,
+} from './affine-product.ts';
 export { completeArithmetic, defaultArithmetic } from './arithmetic.ts';
 export { bitsOf, effectiveBits } from './bits.ts';
 export { checkFinite } from './check.ts';
