@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FileError, RecipeError } from '../errors.ts';
-import { methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
 import { kvPreset, kvPresets } from '../quantize/index.ts';
 import type { KvScheme } from '../quantized/types.ts';
+import { methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
 import type { Common } from './terminal.ts';
 
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {

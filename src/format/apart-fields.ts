@@ -43,11 +43,19 @@ export function apartFields(form: TileForm, cols: number): Record<string, ApartF
     }),
     ...(columns && {
       column_index: { type: 'i32', whole: columns.count, pack: (tile) => bytesIn(tile.columns!.index) },
-      column_value: { type: columns.stored, perRow: columns.count, pack: (tile) => packFloats(tile.columns!.value, columns.stored) },
+      column_value: {
+        type: columns.stored,
+        perRow: columns.count,
+        pack: (tile) => packFloats(tile.columns!.value, columns.stored),
+      },
     }),
     ...(lowRank && {
       low_rank_a: { type: lowRank.stored, perRow: lowRank.rank, pack: (tile) => packFloats(tile.lowRank!.a, lowRank.stored) },
-      low_rank_b: { type: lowRank.stored, whole: lowRank.rank * cols, pack: (tile) => packFloats(tile.lowRank!.b, lowRank.stored) },
+      low_rank_b: {
+        type: lowRank.stored,
+        whole: lowRank.rank * cols,
+        pack: (tile) => packFloats(tile.lowRank!.b, lowRank.stored),
+      },
     }),
     ...(grid.kind === 'books' && {
       book: {
@@ -117,5 +125,11 @@ function indicesIn(bytes: Uint8Array, type: 'u16' | 'i32'): Int32Array {
 function inside(index: Int32Array, cols: number, where: string): Int32Array {
   const wrong = index.find((col) => col < 0 || col >= cols);
   if (wrong === undefined) return index;
-  throw new FormatError({ what: 'no such column', where, value: wrong, limit: cols - 1, next: 'the file is damaged; make it again' });
+  throw new FormatError({
+    what: 'no such column',
+    where,
+    value: wrong,
+    limit: cols - 1,
+    next: 'the file is damaged; make it again',
+  });
 }

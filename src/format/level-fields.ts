@@ -38,17 +38,20 @@ export function levelSize(form: LevelForm, cols: number): FieldSize {
 /** Bytes of the fields of a level: the level itself and its parent. */
 export function levelSizes(key: string, form: LevelForm, cols: number): Record<string, FieldSize> {
   const { parent } = form;
-  const size = parent && (parent.per === 'row' ? { rowBytes: floatBytes[parent.stored]! } : { rowBytes: 0, whole: floatBytes[parent.stored]! });
+  const size =
+    parent &&
+    (parent.per === 'row' ? { rowBytes: floatBytes[parent.stored]! } : { rowBytes: 0, whole: floatBytes[parent.stored]! });
   return { [key]: levelSize(form, cols), ...(size && { [`${key}_parent`]: size }) };
 }
 
 export function packFloats(values: Float32Array, stored: LevelForm['stored']): Uint8Array {
-  if (stored === 'e4m3' || stored === 'e8m0') return encodeMinifloatArray(minifloat(stored), values, new Uint8Array(values.length));
+  if (stored === 'e4m3' || stored === 'e8m0')
+    return encodeMinifloatArray(minifloat(stored), values, new Uint8Array(values.length));
   const words = stored === 'f32' ? values : stored === 'f16' ? encodeF16Array(values) : encodeBf16Array(values);
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 }
 
-export function unpackFloats(bytes: Uint8Array, stored: Exclude<LevelForm["stored"], object>): Float32Array {
+export function unpackFloats(bytes: Uint8Array, stored: Exclude<LevelForm['stored'], object>): Float32Array {
   if (stored === 'e4m3' || stored === 'e8m0') return decodeMinifloatArray(minifloat(stored), bytes);
   const aligned = bytes.slice().buffer;
   if (stored === 'f32') return new Float32Array(aligned);
@@ -100,7 +103,10 @@ export function unpackLevels(
   const parents = unpackFloats(fields[`${key}_parent`]!, parent.stored);
   const count = perRow(form, cols);
   return {
-    values: Float32Array.from(codes, (code, i) => (map?.[code] ?? code) * parents[parent.per === 'row' ? Math.floor(i / count) : 0]!),
+    values: Float32Array.from(
+      codes,
+      (code, i) => (map?.[code] ?? code) * parents[parent.per === 'row' ? Math.floor(i / count) : 0]!,
+    ),
     stored,
     per,
     codes,

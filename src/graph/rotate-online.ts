@@ -7,8 +7,8 @@ import { rotationFactors, rotationMatrix } from '../quantize/transform/rotation.
 import type { OnlineRotation } from '../quantize/transform/types.ts';
 import { GraphBuilder, type ValueName } from './builder.ts';
 import { bytesOf, type Constant, type Graph, type GraphNode } from './ir.ts';
-import { layerPrefix } from './model.ts';
 import { linearsOf } from './linears.ts';
+import { layerPrefix } from './model.ts';
 
 /** @throws ModelError for a linear or a layer that the graph does not have */
 export function rotateOnline(graph: Graph, rotations: readonly OnlineRotation[]): Graph {

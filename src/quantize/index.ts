@@ -27,8 +27,6 @@ export { type BlockFloatOptions, type ExponentRule, quantizeBlockFloat } from '.
 export { type MeanScaleOptions, quantizeByMean } from './grid/deepspeed.ts';
 export { dynamicMap } from './grid/dynamic-map.ts';
 export { type IntegerGrid, integerGrid } from './grid/integer.ts';
-export * from './kv/index.ts';
-export { type HqqOptions, hqqErrors, hqqIterations, hqqMatrix, hqqRows } from './hqq.ts';
 export {
   type NearestOptions,
   type NearestTable,
@@ -44,6 +42,8 @@ export { type PerVectorOptions, quantizePerVector } from './grid/per-vector.ts';
 export type { GridGranularity } from './grid/place.ts';
 export { bitsandbytes, quantizeToTable, type TableOptions } from './grid/table-matrix.ts';
 export { scalarGrid, type TableName, valueTables } from './grid/tables.ts';
+export { type HqqOptions, hqqErrors, hqqIterations, hqqMatrix, hqqRows } from './hqq.ts';
+export * from './kv/index.ts';
 export { observerOf } from './observer/registry.ts';
 export type { Observer, ObserverName, ObserverOptions } from './observer/types.ts';
 export {
@@ -67,7 +67,6 @@ export { type GptqScheme, gptqRows } from './rounding/gptq-rows.ts';
 export { feedbackLoss } from './rounding/loss.ts';
 export { refines } from './rounding/refine-tile.ts';
 export * from './scheme.ts';
-export * from './transform/index.ts';
 export {
   divideColumns,
   multiplyGain,
@@ -79,6 +78,7 @@ export {
   sinqScales,
 } from './sinq.ts';
 export * from './split/index.ts';
+export * from './transform/index.ts';
 export { dequantizeWeightOnly, quantizeWeightOnly, type WeightOnly } from './weight-only.ts';
 export { type MatrixOptions, type QuantizedMatrix, quantizeMatrix } from './whole-matrix.ts';
 export { type QuantizedTokens, quantizeTokens, type ZeroQuantOptions, zeroQuantRows } from './zeroquant.ts';

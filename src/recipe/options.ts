@@ -84,11 +84,7 @@ export function recipeFromOptions(
       });
     }
     setType(recipe, options.type, subject);
-  } else if (
-    asksGrid ||
-    method ||
-    (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)
-  ) {
+  } else if (asksGrid || method || (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)) {
     setGrid(recipe, options, container, subject, weightType);
   }
   setRefinement(recipe, options);

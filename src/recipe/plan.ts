@@ -227,7 +227,9 @@ function plannedCalibration(
       next: 'choose a range and a rounding that look at the weights alone for it',
     });
   }
-  const layers = looking ? spec.layers : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
+  const layers = looking
+    ? spec.layers
+    : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
   return { ...stated, samples, context, tokens: samples * context, layers };
 }
 

@@ -7,7 +7,7 @@ import type { Checkpoint } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
 import type { Model, StoredTensor, WeightTensor } from '../format/types.ts';
 import type { SourceHandle } from '../io/types.ts';
-import { modelFolds, modelTensors, type ModelSpec } from '../model/index.ts';
+import { type ModelSpec, modelFolds, modelTensors } from '../model/index.ts';
 import type { Scheme } from '../quantize/scheme.ts';
 import { type StorageType, storageBytes, storageKind } from '../tensor/storage.ts';
 import type { Transform } from './schema.ts';

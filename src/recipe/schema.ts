@@ -168,7 +168,10 @@ const mxScheme = z
 const nvfp4Scheme = z
   .strictObject({
     kind: z.literal('nvfp4'),
-    scale: z.enum(['six', 'four-over-six', 'search']).default('four-over-six').describe('Where the largest value of a block lies.'),
+    scale: z
+      .enum(['six', 'four-over-six', 'search'])
+      .default('four-over-six')
+      .describe('Where the largest value of a block lies.'),
     ...extras,
   })
   .describe('E2M1 in blocks of 16 under E4M3 scales under one f32.');
@@ -203,13 +206,19 @@ const transform = z
       .strictObject({
         kind: z.literal('smoothquant'),
         alpha: z.number().min(0).max(1).default(0.5).describe('How much of the difficulty moves from inputs to weights.'),
-        folds: z.enum(['norms', 'all']).default('norms').describe('Linears behind norms, or also o (behind v) and down (behind up).'),
+        folds: z
+          .enum(['norms', 'all'])
+          .default('norms')
+          .describe('Linears behind norms, or also o (behind v) and down (behind up).'),
       })
       .describe('Columns of weights are multiplied by what their inputs are divided by, by the largest values of both.'),
     z
       .strictObject({
         kind: z.literal('awq'),
-        scales: z.enum(['activations', 'duo']).default('activations').describe('Scales from mean |x|, or from mean |w| too (AutoAWQ).'),
+        scales: z
+          .enum(['activations', 'duo'])
+          .default('activations')
+          .describe('Scales from mean |x|, or from mean |w| too (AutoAWQ).'),
         clip: z.boolean().default(true).describe('Search for clips of weights too.'),
         grid: z.int().min(1).max(100).default(20).describe('Exponents tried.'),
       })

@@ -1,8 +1,8 @@
 /** The row ranges in which tensors are worked: they depend on the plan alone, so that sums over tiles do not depend on threads. */
 import type { PlacedTensor } from '../format/types.ts';
-import { storageBytes, storageKind } from '../tensor/storage.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme } from '../quantize/scheme.ts';
+import { storageBytes, storageKind } from '../tensor/storage.ts';
 
 /** Bytes of source that one tile reads: large enough for the disk, small enough that many workers stay within bounds. */
 const TILE_BYTES = 4 * 2 ** 20;

@@ -43,7 +43,16 @@ export async function openJournal(store: Store, folder: string, key: string, res
     });
   }
   // Files of another layout would be published with the new ones.
-  for (const old of ['files', 'replaced', 'publishing', 'activations', 'original', 'rewritten.safetensors', 'rewritten.json', 'journal.jsonl'])
+  for (const old of [
+    'files',
+    'replaced',
+    'publishing',
+    'activations',
+    'original',
+    'rewritten.safetensors',
+    'rewritten.json',
+    'journal.jsonl',
+  ])
     await store.remove(`${folder}/${old}`);
   await store.append(name, encode({ run: key }));
   return { tiles: [], solves: [], add };

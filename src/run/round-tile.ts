@@ -27,7 +27,13 @@ export function roundIntegers(task: TileTask, scheme: IntegerScheme, kernels: Ke
   const target = targetOf(task, kernels, rows, inputs);
   const [from, to] = task.rows;
   const limits = task.survey?.limits;
-  const place = { name: task.name, shape: [task.from.rows, task.from.cols] as const, from, to, ...(limits && { survey: limits }) };
+  const place = {
+    name: task.name,
+    shape: [task.from.rows, task.from.cols] as const,
+    from,
+    to,
+    ...(limits && { survey: limits }),
+  };
   const ranges = rangeInputs(rangeNeeds(scheme.range), scheme.granularity, task.from.cols, inputs);
   const tile = gptqRows(kernels, target, place, scheme as GptqScheme, inputs.factor, { inputs: ranges });
   refineTile(target, tile, inputs.hessian, { rounds: scheme.rounding!.refine, math: mathOf(kernels) });

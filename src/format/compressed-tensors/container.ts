@@ -3,13 +3,13 @@
  * the bytes.
  */
 import type { TensorHead } from '../../checkpoint/safetensors/index.ts';
+import { integerForm } from '../../quantize/kinds/integer.ts';
 import { type IntegerScheme, isPlainInteger } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { type StorageType, storage } from '../../tensor/storage.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
-import { integerForm } from '../../quantize/kinds/integer.ts';
 import { gridBits, rowsOfWords } from '../tile-fields.ts';
 import type { Container } from '../types.ts';
 import { compressedTensorsConfig } from './config.ts';

@@ -13,10 +13,10 @@
 
 import type { TileForm } from '../../quantized/form.ts';
 import type { Levels, QuantizedTile } from '../../quantized/types.ts';
-import type { FieldSize } from '../field-ranges.ts';
-import type { Packing, TileRange } from '../packings.ts';
 import { packRows, unpackRows } from '../code-rows.ts';
+import type { FieldSize } from '../field-ranges.ts';
 import { levelSize, packLevel, perRow, unpackLevel } from '../level-fields.ts';
+import type { Packing, TileRange } from '../packings.ts';
 import { gridBits, lowest, orderSize, packOrder, rowsOfWords, sharingIn, tileOf } from '../tile-fields.ts';
 import { transpose } from '../transpose.ts';
 

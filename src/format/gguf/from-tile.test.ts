@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { decodeRows, loadKernels } from '../../kernels/index.ts';
 import { quantizeMatrix } from '../../quantize/index.ts';
+import { integerForm } from '../../quantize/kinds/integer.ts';
 import type { IntegerScheme } from '../../quantize/scheme.ts';
 import { randomValues } from '../synthetic.fixture.ts';
-import { integerForm } from '../../quantize/kinds/integer.ts';
 import { exactBlocks, exactTypeOf } from './from-tile.ts';
 
 const base = {

@@ -3,13 +3,13 @@
  * docs/formats.md describes the bytes.
  */
 import type { TensorHead } from '../../checkpoint/safetensors/index.ts';
+import { integerForm } from '../../quantize/kinds/integer.ts';
 import { isPlainInteger } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { storage } from '../../tensor/storage.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
-import { integerForm } from '../../quantize/kinds/integer.ts';
 import { gridBits, rowsOfWords } from '../tile-fields.ts';
 import type { Container, Layout } from '../types.ts';
 import { gptqBits, gptqConfig, versionOf } from './config.ts';

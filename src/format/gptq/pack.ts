@@ -12,11 +12,11 @@
 import { FormatError } from '../../errors.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
+import { packRows, unpackRows } from '../code-rows.ts';
 import type { FieldSize } from '../field-ranges.ts';
 import { isSequential, packGroupIndex, readGroupIndex } from '../group-index.ts';
-import type { Packing, TileRange } from '../packings.ts';
-import { packRows, unpackRows } from '../code-rows.ts';
 import { packFloats, perRow, unpackFloats } from '../level-fields.ts';
+import type { Packing, TileRange } from '../packings.ts';
 import { gridBits, lowest, rowsOfWords, sharingIn, tileOf } from '../tile-fields.ts';
 import { transpose } from '../transpose.ts';
 

@@ -32,7 +32,13 @@ export function outliersOf(x: Float32Array, score: Float32Array, cols: number, p
 }
 
 /** The columns whose inputs are largest, in order. @param absmax [cols] */
-export function outlierColumns(x: Float32Array, absmax: Float32Array | undefined, cols: number, count: number, name: string): Columns {
+export function outlierColumns(
+  x: Float32Array,
+  absmax: Float32Array | undefined,
+  cols: number,
+  count: number,
+  name: string,
+): Columns {
   if (!absmax) {
     throw new RecipeError({
       what: 'outlier columns are chosen by the largest inputs, and no statistics say them',

@@ -7,10 +7,11 @@ import type { QuantizedTile } from '../../quantized/types.ts';
 import { dequantizeTile } from '../dequantize.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
 import type { WeightScheme } from '../scheme.ts';
+import { sinqScales } from '../sinq.ts';
+import { lowRankOf } from '../split/low-rank.ts';
 import type { StatisticKind } from '../statistics.ts';
 import { outlierColumns, outliersOf, sparsePerRow, withoutApart } from './apart.ts';
 import { kindOf } from './registry.ts';
-import { balance, lowRankOf } from './shim.ts';
 import type { InputStatistics, Survey } from './types.ts';
 
 /** Statistics of the input that the scheme cannot do without. */
@@ -45,7 +46,9 @@ export function schemeSurveys(scheme: WeightScheme): 'limits' | 'matrix' | undef
 export function surveyScheme(x: Float32Array, place: TilePlace, scheme: WeightScheme, inputs: InputStatistics): Survey {
   const kind = kindOf(scheme);
   const cols = place.shape[1];
-  let found: Survey = scheme.balance ? { columnScale: balance(takenApart(x, place, scheme, inputs).rest, place.shape) } : {};
+  let found: Survey = scheme.balance
+    ? { columnScale: sinqScales(takenApart(x, place, scheme, inputs).rest, place.shape, { stored: 'f32' }).column }
+    : {};
   if (kind.surveys(scheme)) {
     const { rest } = takenApart(x, place, scheme, inputs);
     found = { ...found, ...kind.survey(divided(rest, cols, found.columnScale), place, scheme, inputs) };
@@ -54,8 +57,12 @@ export function surveyScheme(x: Float32Array, place: TilePlace, scheme: WeightSc
   if (!lowRank) return found;
   const quantized = dequantizeTile(encodeRows(x, place, scheme, inputs, found));
   const error = x.map((value, i) => value - quantized[i]!);
-  const weights = lowRank.weighted ? inputs.meansquare : undefined;
-  return { ...found, lowRank: lowRankOf(error, place.shape, { rank: lowRank.rank, ...(weights && { weights }) }) };
+  const { rank, weighted } = lowRank;
+  const { meansquare } = inputs;
+  return {
+    ...found,
+    lowRank: lowRankOf(error, place.shape, { rank, ...(weighted && meansquare && { inputs: { meansquare } }) }),
+  };
 }
 
 /**
@@ -90,8 +97,7 @@ function takenApart(x: Float32Array, place: TilePlace, scheme: WeightScheme, inp
   const cols = shape[1];
   const wide = columns && outlierColumns(x, inputs.absmax, cols, columns.count, name);
   const narrow = withoutApart(x, cols, undefined, wide);
-  const kept =
-    sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs), cols, sparsePerRow(sparse.share, cols));
+  const kept = sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs), cols, sparsePerRow(sparse.share, cols));
   return { rest: withoutApart(narrow, cols, kept), ...(kept && { sparse: kept }), ...(wide && { columns: wide }) };
 }
 

@@ -20,7 +20,9 @@ export const integer: Kind<IntegerScheme> = {
   },
   survey: (x, { shape }, scheme, inputs) => ({ limits: surveyLimits(x, scheme, inputsOf(scheme, shape[1], inputs)) }),
   quantize: (x, place, scheme, inputs, { limits }) =>
-    quantizeRows(x, { ...place, ...(limits && { survey: limits }) }, scheme, { inputs: inputsOf(scheme, place.shape[1], inputs) }),
+    quantizeRows(x, { ...place, ...(limits && { survey: limits }) }, scheme, {
+      inputs: inputsOf(scheme, place.shape[1], inputs),
+    }),
   /**
    * Narrow arithmetic rounds the value, the quotient and the sum with the zero point; a scale used before it is cast differs from the
    * stored one.

@@ -16,7 +16,14 @@ function tableOf(table: TableName, { group, range, doubleQuant }: MethodOptions)
     });
   }
   const nested = doubleQuant ? ({ nested: { bits: 8, per: 'tensor' } } as const) : {};
-  return { kind: 'table', table, granularity: granularityOf(group), range: chosen, scaleType: doubleQuant ? 'f32' : 'f16', ...nested };
+  return {
+    kind: 'table',
+    table,
+    granularity: granularityOf(group),
+    range: chosen,
+    scaleType: doubleQuant ? 'f32' : 'f16',
+    ...nested,
+  };
 }
 
 export const nf4: Method = {

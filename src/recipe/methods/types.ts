@@ -1,6 +1,6 @@
 import type { ContainerName } from '../../format/types.ts';
-import type { RecipeInput } from '../schema.ts';
 import type { Granularity, RangeName, Rounding, WeightScheme } from '../../quantize/scheme.ts';
+import type { RecipeInput } from '../schema.ts';
 
 /** What options of the command line say to a method. */
 export interface MethodOptions {

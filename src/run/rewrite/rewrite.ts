@@ -130,7 +130,8 @@ async function findRewrite(
   const spec = model.spec!;
   const reader = weightReader(model);
   const statistics = await statisticsOf(model, transformNeeds(transform), options);
-  const linear = plan.layout.tensors.find(({ role, scheme }) => role === 'gate' && scheme.kind !== 'keep') ??
+  const linear =
+    plan.layout.tensors.find(({ role, scheme }) => role === 'gate' && scheme.kind !== 'keep') ??
     plan.layout.tensors.find(({ scheme }) => scheme.kind !== 'keep');
   try {
     return await performTransform(transform, {
@@ -203,10 +204,16 @@ async function apply(
 
 /** [n] */
 function vectorOf(reader: RowReader, { stored }: Model['tensors'][number]): Promise<Float32Array> {
-  return reader.rows(stored, Int32Array.from({ length: stored.rows }, (_, i) => i));
+  return reader.rows(
+    stored,
+    Int32Array.from({ length: stored.rows }, (_, i) => i),
+  );
 }
 
 /** [to - from, cols] */
 function rowsOf(reader: RowReader, { stored }: Model['tensors'][number], from: number, to: number): Promise<Float32Array> {
-  return reader.rows(stored, Int32Array.from({ length: to - from }, (_, i) => from + i));
+  return reader.rows(
+    stored,
+    Int32Array.from({ length: to - from }, (_, i) => from + i),
+  );
 }

@@ -24,7 +24,10 @@ export interface TransformContext extends TransformInputs<StatisticKind> {
 export type FoundRewrite = ModelRewrite & { searches?: readonly AwqSearch[] };
 
 type Performers = {
-  readonly [K in Transform['kind']]: (transform: Extract<Transform, { kind: K }>, context: TransformContext) => Promise<FoundRewrite>;
+  readonly [K in Transform['kind']]: (
+    transform: Extract<Transform, { kind: K }>,
+    context: TransformContext,
+  ) => Promise<FoundRewrite>;
 };
 
 const performers: Performers = {
