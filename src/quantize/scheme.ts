@@ -34,8 +34,12 @@ export interface GptqRounding {
   kind: 'gptq';
   /** Share of the mean of diag(H) that is added to the diagonal (0.01). */
   damp: number;
-  /** The order in which columns are quantized: as they are stored, or by descending diag(H). */
-  order: 'natural' | 'activation';
+  /**
+   * The order in which columns are quantized: as they are stored; by descending diag(H); or whole groups by descending mean of diag(H)
+   * and columns inside of them by descending diag(H), so that dynamic groups too are runs of columns as they are stored (GPTQModel's
+   * group-aware reordering).
+   */
+  order: 'natural' | 'activation' | 'groups';
   /**
    * When a group gets its scale. dynamic: when its first column is reached, from the weights as the errors of finished blocks have
    * left them; in activation order a group is then a run of that order, and readers need a g_idx. static: all before the first column.

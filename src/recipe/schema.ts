@@ -21,9 +21,11 @@ const rounding = z
     kind: z.literal('gptq'),
     damp: z.number().gt(0).max(100).default(0.01).describe('Share of the mean of diag(H) that is added to the diagonal.'),
     order: z
-      .enum(['natural', 'activation'])
+      .enum(['natural', 'activation', 'groups'])
       .default('activation')
-      .describe('Columns as they are stored, or by descending diag(H).'),
+      .describe(
+        'Columns as they are stored; by descending diag(H); or groups by descending mean diag(H) and columns in them by diag(H).',
+      ),
     groups: z
       .enum(['dynamic', 'static'])
       .default('static')

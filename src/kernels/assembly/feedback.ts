@@ -68,31 +68,42 @@ function decoded(q: v128, level: usize, decode: i32): v128 {
   return rounded(f32x4.add(product, v128.load(level, 32)), decode);
 }
 
-/** Index of the nearest of 16 ascending values, as i32x4; table: f32[16] values, f32[15] midpoints. */
+/** Place of the nearest of 2^depth ascending values, by halving. table: f32[2^depth] values, f32[2^depth] middles above them */
 @inline
-function entryOf(u: v128, table: usize): v128 {
-  let index = i32x4.splat(0);
-  for (let i: usize = 0; i < 60; i += 4) index = i32x4.sub(index, f32x4.gt(u, v128.load32_splat(table + i, 64)));
-  return index;
+function entryOf(u: f32, table: usize, depth: i32): usize {
+  const middles = table + (<usize>4 << depth);
+  let entry: usize = 0;
+  for (let step: usize = <usize>1 << depth >> 1; step > 0; step >>= 1) {
+    entry += select<usize>(step, 0, u > load<f32>(middles + (entry + step - 1 << 2)));
+  }
+  return entry;
 }
 
-@inline
-function entry(index: v128, table: usize): v128 {
-  let value = v128.load32_zero(table + (<usize>i32x4.extract_lane(index, 0) << 2));
-  value = v128.load32_lane(table + (<usize>i32x4.extract_lane(index, 1) << 2), value, 1);
-  value = v128.load32_lane(table + (<usize>i32x4.extract_lane(index, 2) << 2), value, 2);
-  return v128.load32_lane(table + (<usize>i32x4.extract_lane(index, 3) << 2), value, 3);
+const steps8: usize = memory.data(32, 16); // f32[8], and what they become: values of the table
+const entries8: usize = memory.data(32, 16); // i32[8]
+
+/** Entries and values of eight rows; the table of the next row lies `tableStep` bytes on. */
+function lookUp(low: v128, high: v128, table: usize, tableStep: usize, depth: i32): void {
+  v128.store(steps8, low);
+  v128.store(steps8, high, 16);
+  for (let at: usize = 0; at < 32; at += 4, table += tableStep) {
+    const entry = entryOf(load<f32>(steps8 + at), table, depth);
+    store<i32>(entries8 + at, <i32>entry);
+    store<f32>(steps8 + at, load<f32>(table + (entry << 2)));
+  }
 }
 
 /**
  * Rounds columns [from, to), one after another.
  * x: f32[panels][cols][8] and codes: u8[panels][cols][8] at the tile's first column, p: f32[panels][128][8],
- * levels: f32[panels][groups][4][8], groupOf: i32[128], table: 0 for integers, decode: how x̂ is rounded,
- * roots: f32[128] = diag(R), loss: f32[panels][8], to which ((t - x̂) diag(R))^2 is added.
+ * levels: f32[panels][groups][4][8], groupOf: i32[128], decode: how x̂ is rounded, table: 0 for integers, else f32[2][2^depth], or
+ * one for each row, tableStep bytes apart (0: the same); kept: u8[panels][cols][8] or 0: 255 where x̂ is the target in the type
+ * keptType; roots: f32[128] = diag(R), loss: f32[panels][8], to which ((t - x̂) diag(R))^2 is added.
  */
 export function feedback_tile(
   x: usize, cols: i32, p: usize, s: usize, from: i32, to: i32, panels: i32,
-  levels: usize, groups: i32, groupOf: usize, span: f32, decode: i32, table: usize,
+  levels: usize, groups: i32, groupOf: usize, span: f32, decode: i32,
+  table: usize, tableStep: usize, depth: i32, kept: usize, keptType: i32,
   codes: usize, roots: usize, loss: usize,
 ): void {
   for (let panel: i32 = 0; panel < panels; panel++) {
@@ -106,14 +117,20 @@ export function feedback_tile(
         const targetLow = f32x4.add(low, fed(x, s, q, column, 0)), targetHigh = f32x4.add(high, fed(x, s, q, column, 16));
         let codeLow: v128, codeHigh: v128, valueLow: v128, valueHigh: v128;
         if (table) {
-          codeLow = entryOf(steps(targetLow, level), table), codeHigh = entryOf(steps(targetHigh, level + 16), table);
-          valueLow = entry(codeLow, table), valueHigh = entry(codeHigh, table);
+          lookUp(steps(targetLow, level), steps(targetHigh, level + 16), table, tableStep, depth);
+          codeLow = v128.load(entries8), codeHigh = v128.load(entries8, 16);
+          valueLow = v128.load(steps8), valueHigh = v128.load(steps8, 16);
         } else {
           valueLow = nearest(targetLow, level, span), valueHigh = nearest(targetHigh, level + 16, span);
           codeLow = i32x4.trunc_sat_f32x4_s(f32x4.sub(valueLow, v128.load(level, 96)));
           codeHigh = i32x4.trunc_sat_f32x4_s(f32x4.sub(valueHigh, v128.load(level, 112)));
         }
         valueLow = decoded(valueLow, level, decode), valueHigh = decoded(valueHigh, level + 16, decode);
+        if (kept) {
+          const mask = v128.load8x8_s(kept + (<usize>column << 3));
+          valueLow = v128.bitselect(rounded(targetLow, keptType), valueLow, i32x4.extend_low_i16x8_s(mask));
+          valueHigh = v128.bitselect(rounded(targetHigh, keptType), valueHigh, i32x4.extend_high_i16x8_s(mask));
+        }
         const words = i16x8.narrow_i32x4_u(codeLow, codeHigh);
         v128.store64_lane(codes + (<usize>column << 3), i8x16.narrow_i16x8_u(words, words), 0);
         v128.store(at, f32x4.sub(valueLow, low));
@@ -131,6 +148,8 @@ export function feedback_tile(
     p += PANEL;
     levels += <usize>groups * LEVEL;
     codes += <usize>cols << 3;
+    table += 8 * tableStep;
+    if (kept) kept += <usize>cols << 3;
     loss += 32;
   }
 }

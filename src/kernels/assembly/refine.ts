@@ -3,12 +3,13 @@
 
 /**
  * One pass of coordinate descent over columns [first, first + count) of all rows; the reference's operations in its order.
- * gradient, decoded: f32[rows, cols], codes: u8[rows, cols], panel: f32[count, cols] rows of the Hessian, values: f32[top + 1],
- * scales, mins: f32[rows, cols / group] (mins may be 0). Returns the number of codes changed.
+ * gradient, decoded: f32[rows, cols], codes: u8[rows, cols], panel: f32[count, cols] rows of the Hessian, values: f32[top + 1] or
+ * one list a row, valuesStep bytes apart (0: the same), scales, mins: f32[rows, cols / group] (mins may be 0), kept: u8[rows, cols]
+ * or 0: cells that have no code are not 0. Returns the number of codes changed.
  */
 export function descend_columns(
   gradient: usize, decoded: usize, codes: usize, panel: usize, first: i32, count: i32, rows: i32, cols: i32, group: i32,
-  values: usize, top: i32, scales: usize, mins: usize,
+  values: usize, valuesStep: usize, top: i32, scales: usize, mins: usize, kept: usize,
 ): i32 {
   const groups = <usize>(cols / group) << 2, width = <usize>cols << 2;
   let changed = 0;
@@ -18,7 +19,7 @@ export function descend_columns(
       const slope = <f64>load<f32>(gradient + at);
       const level = <usize>(k / group) << 2;
       const scale = load<f32>(scales + level);
-      if (scale == 0 || slope == 0) continue;
+      if (scale == 0 || slope == 0 || (kept && load<u8>(kept + k))) continue;
       const hessian = panel + <usize>(k - first) * width;
       const curvature = <f64>load<f32>(hessian + at);
       if (!(curvature > 0)) continue;
@@ -48,7 +49,9 @@ export function descend_columns(
     decoded += width;
     codes += cols;
     scales += groups;
+    values += valuesStep;
     if (mins) mins += groups;
+    if (kept) kept += cols;
   }
   return changed;
 }

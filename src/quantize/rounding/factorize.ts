@@ -4,12 +4,11 @@ import { byUrgency } from './by-urgency.ts';
 import type { Factor } from './factor.ts';
 import { TILE, TILE_SIZE } from './factor.ts';
 import { type FactorResult, type FactorTask, factorTask } from './factor-task.ts';
-import { type OrderedHessian, orderHessian, UpperTiles } from './upper-tiles.ts';
+import { type ColumnOrder, type OrderedHessian, orderHessian, UpperTiles } from './upper-tiles.ts';
 
-export interface FactorOptions {
+export interface FactorOptions extends ColumnOrder {
   /** Share of the mean of diag(H), dead inputs repaired, that is added to the diagonal. */
   damp: number;
-  order: 'natural' | 'activation';
   /** The linear, for messages. */
   name: string;
 }
@@ -41,7 +40,7 @@ export async function factorize(
   runTask: (task: string, payload: unknown) => Promise<unknown>,
   concurrency: number,
 ): Promise<Factor | FactorFailure> {
-  const ordered = orderHessian(hessian, options.order, options.name);
+  const ordered = orderHessian(hessian, options, options.name);
   const tiles = new UpperTiles(ordered.cols);
   const run = (task: FactorTask): Promise<FactorResult> => runTask('factor', task) as Promise<FactorResult>;
   for (const attempt of attempts(options.damp)) {
@@ -54,7 +53,7 @@ export async function factorize(
 
 /** The same in the caller's thread. */
 export function factorizeHere(kernels: Kernels, hessian: Float32Array, options: FactorOptions): Factor | FactorFailure {
-  const ordered = orderHessian(hessian, options.order, options.name);
+  const ordered = orderHessian(hessian, options, options.name);
   const tiles = new UpperTiles(ordered.cols);
   for (const attempt of attempts(options.damp)) {
     tiles.fill(ordered, attempt.damp);

@@ -12,7 +12,7 @@ export interface FixedLevels {
   minimum?: Float32Array;
   /** Columns that share a level, as they are stored. */
   group: number;
-  /** The integers, or 16 ascending values. */
+  /** The integers, or ascending values, 2^n of them. */
   grid: { low: number; high: number } | { codebook: Float32Array };
 }
 
@@ -34,7 +34,7 @@ export function feedbackRows(kernels: Kernels, x: Float32Array, levels: FixedLev
   const groups = cols / group;
   const rows = x.length / cols;
   const fits = Number.isInteger(groups) && Number.isInteger(rows) && scale.length === rows * groups;
-  if (!fits || (minimum && minimum.length !== scale.length) || ('codebook' in grid && grid.codebook.length !== 16)) {
+  if (!fits || (minimum && minimum.length !== scale.length) || ('codebook' in grid && !Number.isInteger(Math.log2(grid.codebook.length)))) {
     throw new RecipeError({ what: 'levels do not fit the rows', where: name, value: scale.length, limit: rows * groups });
   }
   checkFinite(x, name, 0, cols);
@@ -43,8 +43,8 @@ export function feedbackRows(kernels: Kernels, x: Float32Array, levels: FixedLev
   const mark = kernels.mark();
   try {
     const feedback = new Feedback(kernels, values, factor, {
-      span: 'codebook' in grid ? 15 : grid.high - grid.low,
-      ...('codebook' in grid && { codebook: grid.codebook }),
+      span: 'codebook' in grid ? 0 : grid.high - grid.low,
+      ...('codebook' in grid && { lists: { values: grid.codebook, size: grid.codebook.length } }),
       compute: 'f32',
       groups,
       groupOf: order.map((column) => Math.floor(column / group)),

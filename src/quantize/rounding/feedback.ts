@@ -4,6 +4,7 @@
  */
 import { NumericError } from '../../errors.ts';
 import type { Kernels } from '../../kernels/kernels.ts';
+import { floatTypes } from '../../numeric/float.ts';
 import { type Factor, TILE, TILE_SIZE, tileOffset, tilesOf } from './factor.ts';
 
 /** What a group of columns of one row is coded with: x̂ = scale (q - before) + minimum with q in [low, low + span]. */
@@ -15,12 +16,21 @@ export interface Level {
   low: number;
 }
 
+/** Cells that no code stands for: they take their target, rounded to the type they are stored in, and feed that error on. */
+export interface KeptCells {
+  /** [rows, cols], 255 where a cell is kept. */
+  mask: Uint8Array;
+  stored: keyof typeof decodings;
+}
+
 /** What is the same for all rows and groups. */
 export interface FeedbackGrid {
   /** Integer grids: the number of codes less one. */
   span: number;
-  /** 16 ascending values instead of integers. */
-  codebook?: Float32Array;
+  /** Instead of integers ascending values, [size], or [rows, size] where each row has its own; size: a power of two, at most 256. */
+  lists?: { values: Float32Array; size: number };
+  /** Values that keep what feedback makes of them. */
+  kept?: KeptCells;
   /** How decoded values are rounded. */
   compute: keyof typeof decodings;
   groups: number;
@@ -63,6 +73,7 @@ export class Feedback {
   readonly #roots: number;
   readonly #loss: number;
   readonly #table: number;
+  readonly #kept: number;
 
   /**
    * Reserves memory in the arena; whoever makes it resets the arena afterwards.
@@ -86,10 +97,12 @@ export class Feedback {
     this.#codes = kernels.alloc(panels * this.#width * ROWS);
     this.#roots = kernels.alloc(4 * TILE);
     this.#loss = kernels.alloc(panels * COLUMN_BYTES);
-    this.#table = grid.codebook ? this.#loadTable(grid.codebook) : 0;
+    this.#table = grid.lists ? this.#loadLists(grid.lists) : 0;
+    this.#kept = grid.kept ? kernels.alloc(panels * this.#width * ROWS) : 0;
     kernels.f32(this.#levels, panels * grid.groups * LEVEL_SIZE).fill(0);
     kernels.f32(this.#loss, panels * ROWS).fill(0);
     this.#load(x);
+    if (grid.kept) this.#loadKept(grid.kept);
   }
 
   /** Sets the level of a row's group. */
@@ -111,17 +124,20 @@ export class Feedback {
 
   /** Rounds the columns [from, to) of tile j, in processing order counted from the first of the matrix. */
   round(j: number, from: number, to: number): void {
-    const { groups, groupOf, span, compute } = this.#grid;
+    const { groups, groupOf, span, compute, lists, kept } = this.#grid;
     const kernels = this.#kernels;
     const first = j * TILE;
     kernels.f32(this.#roots, TILE).set(this.#factor.roots.subarray(first, first + TILE));
     const groupsOfTile = new Int32Array(kernels.f32(this.#groupOf, TILE).buffer, this.#groupOf, TILE);
     groupsOfTile.set(groupOf.subarray(first, first + TILE));
     const [x, codes] = [this.#x + first * COLUMN_BYTES, this.#codes + first * ROWS];
+    const ownLists = lists !== undefined && lists.values.length > lists.size;
+    const table = lists ? [this.#table, ownLists ? 8 * lists.size : 0, Math.log2(lists.size)] : [0, 0, 0];
+    const apart = kept ? [this.#kept + first * ROWS, decodings[kept.stored]] : [0, 0];
     const columns = [from - first, to - first, this.#panels] as const;
-    const levels = [this.#levels, groups, this.#groupOf, span, decodings[compute], this.#table] as const;
+    const levels = [this.#levels, groups, this.#groupOf, span, decodings[compute]] as const;
     const rows = [x, this.#width, this.#fed, this.#tile] as const;
-    kernels.call('feedback_tile', ...rows, ...columns, ...levels, codes, this.#roots, this.#loss);
+    kernels.call('feedback_tile', ...rows, ...columns, ...levels, ...table, ...apart, codes, this.#roots, this.#loss);
   }
 
   /**
@@ -152,13 +168,23 @@ export class Feedback {
 
   /** [rows, cols], in the columns' own order. */
   codes(): Uint8Array {
-    const { cols, order } = this.#factor;
-    const out = new Uint8Array(this.#rows * cols);
+    const out = new Uint8Array(this.#rows * this.#factor.cols);
     const codes = this.#kernels.bytes(this.#codes, this.#panels * this.#width * ROWS);
-    for (let row = 0; row < this.#rows; row++) {
-      const at = Math.floor(row / ROWS) * this.#width * ROWS + (row % ROWS);
-      for (let k = 0; k < cols; k++) out[row * cols + order[k]!] = codes[at + k * ROWS]!;
-    }
+    this.#each((cell, at) => {
+      out[at] = codes[cell]!;
+    });
+    return out;
+  }
+
+  /** What became of cells that are kept, [rows, cols] in the columns' own order; 0 elsewhere. x: what the rows were made with */
+  keptValues(x: Float32Array, { mask, stored }: KeptCells): Float32Array {
+    const { cols, dead } = this.#factor;
+    const { round } = floatTypes[stored];
+    const out = new Float32Array(x.length);
+    const errors = this.#kernels.f32(this.#x, this.#panels * this.#width * ROWS);
+    this.#each((cell, at) => {
+      if (mask[at]) out[at] = round(Math.fround((dead[at % cols] ? 0 : x[at]!) + errors[cell]!));
+    });
     return out;
   }
 
@@ -177,23 +203,45 @@ export class Feedback {
   }
 
   #load(x: Float32Array): void {
-    const { cols, order, dead } = this.#factor;
+    const { cols, dead } = this.#factor;
     const cells = this.#kernels.f32(this.#x, this.#panels * this.#width * ROWS);
     cells.fill(0);
+    this.#each((cell, at) => {
+      cells[cell] = dead[at % cols] ? 0 : x[at]!;
+    });
+  }
+
+  #loadKept({ mask }: KeptCells): void {
+    const cells = this.#kernels.bytes(this.#kept, this.#panels * this.#width * ROWS);
+    cells.fill(0);
+    this.#each((cell, at) => {
+      cells[cell] = mask[at]!;
+    });
+  }
+
+  /** Calls `visit` with the place of every cell in the panels, and in a matrix [rows, cols] of columns in their own order. */
+  #each(visit: (cell: number, at: number) => void): void {
+    const { cols, order } = this.#factor;
     for (let row = 0; row < this.#rows; row++) {
-      const at = Math.floor(row / ROWS) * this.#width * ROWS + (row % ROWS);
-      for (let k = 0; k < cols; k++) {
-        const column = order[k]!;
-        cells[at + k * ROWS] = dead[column] ? 0 : x[row * cols + column]!;
-      }
+      const first = Math.floor(row / ROWS) * this.#width * ROWS + (row % ROWS);
+      for (let k = 0; k < cols; k++) visit(first + k * ROWS, row * cols + order[k]!);
     }
   }
 
-  #loadTable(codebook: Float32Array): number {
-    const at = this.#kernels.alloc(4 * 31);
-    const table = this.#kernels.f32(at, 31);
-    table.set(codebook);
-    for (let i = 0; i < 15; i++) table[16 + i] = (codebook[i]! + codebook[i + 1]!) / 2;
+  /** f32[lists][2][size]: values, and the middles above them. */
+  #loadLists({ values, size }: NonNullable<FeedbackGrid['lists']>): number {
+    // The lists of rows that fill the last panel are read, whatever they hold.
+    const count = values.length > size ? this.#panels * ROWS : 1;
+    const at = this.#kernels.alloc(8 * size * count);
+    const table = this.#kernels.f32(at, 2 * size * count).fill(0);
+    for (let first = 0, to = 0; first < values.length; first += size, to += 2 * size) {
+      for (let i = 0; i < size; i++) {
+        const value = values[first + i]!;
+        const next = i + 1 < size ? values[first + i + 1]! : value;
+        table[to + i] = value;
+        table[to + size + i] = next > value ? (value + next) / 2 : Number.POSITIVE_INFINITY;
+      }
+    }
     return at;
   }
 

@@ -11,10 +11,15 @@ import { rangeNeeds, rangeOf } from '../range/registry.ts';
 import type { Limits, RangeInputs } from '../range/types.ts';
 import type { GptqRounding, MatrixScheme } from '../scheme.ts';
 import { type Factor, TILE } from './factor.ts';
-import { Feedback, type Level } from './feedback.ts';
+import { Feedback, type KeptCells, type Level } from './feedback.ts';
 
 /** A scheme that rounds with error feedback. */
 export type GptqScheme = MatrixScheme & { rounding: GptqRounding };
+
+export interface GptqRowOptions extends RowOptions {
+  /** Cells that no code stands for: levels are found without them. */
+  kept?: KeptCells;
+}
 
 /** How many columns share a scale, and when it is found. */
 interface Groups {
@@ -22,9 +27,13 @@ interface Groups {
   length: number;
   count: number;
   per: Sharing;
-  /** [cols]: the group of the column that is rounded k-th. */
+  /** [cols]: the group of the column that is rounded k-th, in the order in which groups are found. */
   of: Int32Array;
+  /** [count]: where its level is stored. */
+  places: Int32Array;
   isDynamic: boolean;
+  /** Whether columns stand in their groups in another order than in the matrix when levels are found. */
+  isPermuted: boolean;
 }
 
 /**
@@ -39,8 +48,20 @@ export function gptqRows(
   place: TilePlace,
   scheme: GptqScheme,
   factor: Factor,
-  { inputs }: RowOptions = {},
+  options: GptqRowOptions = {},
 ): QuantizedTile {
+  return gptqTile(kernels, x, place, scheme, factor, options).tile;
+}
+
+/** The same, and the values of cells that are kept, [to - from, cols]. */
+export function gptqTile(
+  kernels: Kernels,
+  x: Float32Array,
+  place: TilePlace,
+  scheme: GptqScheme,
+  factor: Factor,
+  { inputs, kept }: GptqRowOptions = {},
+): { tile: QuantizedTile; keptValues?: Float32Array } {
   const { name, from, to } = place;
   const [rows, cols] = place.shape;
   checkShapes(x, place, scheme, factor);
@@ -56,13 +77,14 @@ export function gptqRows(
   const mark = kernels.mark();
   try {
     const grid = { span: 2 ** bits - 1, compute: arithmetic.compute, groups: groups.count, groupOf: groups.of };
-    const feedback = new Feedback(kernels, values, factor, grid);
-    if (!groups.isDynamic) findAll(values, feedback, scales, groups, scheme, factor);
-    roundAll(feedback, scales, groups, scheme.rounding.block, cols);
+    const feedback = new Feedback(kernels, values, factor, { ...grid, ...(kept && { kept }) });
+    const without = withoutKept(kept, factor);
+    if (!groups.isDynamic) findAll(values, feedback, scales, groups, scheme, factor, without);
+    roundAll(feedback, scales, groups, scheme.rounding.block, cols, without);
     feedback.losses(name);
     const zero = zeroOf(scheme);
     const { per } = groups;
-    return {
+    const tile: QuantizedTile = {
       name,
       shape: [rows, cols],
       from,
@@ -73,6 +95,7 @@ export function gptqRows(
       ...(zero && { zero: { kind: zero.kind, levels: { values: scales.zeros, stored: zero.stored, per } } }),
       arithmetic,
     };
+    return { tile, ...(kept && { keptValues: feedback.keptValues(values, kept) }) };
   } finally {
     kernels.reset(mark);
   }
@@ -106,7 +129,11 @@ function groupsOf({ granularity, rounding }: GptqScheme, { cols, order }: Factor
   const isDynamic = typeof granularity === 'object' && rounding.groups === 'dynamic';
   const inOrder = isDynamic && rounding.order === 'activation';
   const of = order.map((column, k) => Math.floor((isDynamic ? k : column) / length));
-  const shared = { length, count: cols / length, of, isDynamic };
+  const count = cols / length;
+  // In the order by groups a group is found as a run of that order, and stored where its columns lie.
+  const moved = isDynamic && rounding.order === 'groups';
+  const places = Int32Array.from({ length: count }, (_, g) => (moved ? Math.floor(order[g * length]! / length) : g));
+  const shared = { length, count, of, places, isDynamic, isPermuted: isDynamic && rounding.order !== 'natural' };
   if (!inOrder) return { ...shared, per: sharingOf(granularity) };
   const groupOf = new Int32Array(cols); // [cols] in the columns' own order
   order.forEach((column, k) => {
@@ -120,10 +147,10 @@ function inGroupOrder(
   inputs: RangeInputs | undefined,
   { range }: GptqScheme,
   { order }: Factor,
-  { per }: Groups,
+  { isPermuted }: Groups,
   name: string,
 ): RangeInputs | undefined {
-  if (!('groupOf' in per)) return inputs;
+  if (!isPermuted) return inputs;
   if (rangeNeeds(range).includes('hessian')) {
     throw new RecipeError({
       what: 'groups in activation order are no blocks of the Hessian, which this range reads',
@@ -136,6 +163,18 @@ function inGroupOrder(
   return meansquare && { meansquare: Float32Array.from(order, (column) => meansquare[column]!) };
 }
 
+/** Makes the kept cells of a row 0, as a range sees them: of values that begin with the column that is rounded `first`-th, or all. */
+type WithoutKept = ((values: Float32Array, row: number, first?: number) => void) | undefined;
+
+function withoutKept(kept: KeptCells | undefined, { cols, order }: Factor): WithoutKept {
+  if (!kept) return undefined;
+  const { mask } = kept;
+  return (values, row, first) => {
+    const column = (i: number): number => (first === undefined ? i : order[first + i]!);
+    for (let i = 0; i < values.length; i++) if (mask[row * cols + column(i)]) values[i] = 0;
+  };
+}
+
 /** Scales of all groups before the first column: of the weights as they are. */
 function findAll(
   x: Float32Array,
@@ -144,12 +183,14 @@ function findAll(
   groups: Groups,
   { granularity }: GptqScheme,
   { cols, dead }: Factor,
+  without: WithoutKept,
 ): void {
   const values = new Float32Array(cols);
   for (let row = 0; row < x.length / cols; row++) {
     values.set(x.subarray(row * cols, (row + 1) * cols));
     // IST-DASLab's gptq.py finds scales of whole rows before it clears dead columns, those of static groups after.
     if (typeof granularity === 'object') for (let c = 0; c < cols; c++) if (dead[c]) values[c] = 0;
+    without?.(values, row);
     for (let group = 0; group < groups.count; group++) {
       const level = scales.find(values, group * groups.length, row, group);
       feedback.setLevel(row, group, level);
@@ -158,21 +199,36 @@ function findAll(
 }
 
 /** Tile after tile, and inside a tile block after block: dynamic groups see the errors of finished blocks only. */
-function roundAll(feedback: Feedback, scales: LevelFinder, groups: Groups, block: number, cols: number): void {
+function roundAll(
+  feedback: Feedback,
+  scales: LevelFinder,
+  groups: Groups,
+  block: number,
+  cols: number,
+  without: WithoutKept,
+): void {
   for (let j = 0; j < feedback.tiles; j++) {
     feedback.enter(j);
     const end = Math.min((j + 1) * TILE, cols);
     for (let from = j * TILE; from < end; ) {
       const to = Math.min(end, (Math.floor(from / block) + 1) * block);
-      if (groups.isDynamic && from % block === 0) findStarting(feedback, scales, groups, j, from, Math.min(from + block, cols));
+      if (groups.isDynamic && from % block === 0) {
+        findStarting(feedback, scales, groups, [j, from, Math.min(from + block, cols)], without);
+      }
       feedback.round(j, from, to);
       from = to;
     }
   }
 }
 
-/** Scales of the groups that start in the block [from, to). */
-function findStarting(feedback: Feedback, scales: LevelFinder, groups: Groups, j: number, from: number, to: number): void {
+/** Scales of the groups that start in the block [from, to) of tile j. */
+function findStarting(
+  feedback: Feedback,
+  scales: LevelFinder,
+  groups: Groups,
+  [j, from, to]: readonly [number, number, number],
+  without: WithoutKept,
+): void {
   const { length } = groups;
   const first = Math.ceil(from / length);
   const last = Math.ceil(to / length);
@@ -181,6 +237,7 @@ function findStarting(feedback: Feedback, scales: LevelFinder, groups: Groups, j
   const width = (last - first) * length;
   for (let row = 0; row < seen.length / width; row++) {
     const values = seen.subarray(row * width, (row + 1) * width);
+    without?.(values, row, first * length);
     for (let group = first; group < last; group++) {
       feedback.setLevel(row, group, scales.find(values, (group - first) * length, row, group));
     }
@@ -224,7 +281,7 @@ class LevelFinder {
 
   /** The level of a group whose values lie from `start` on; row and group of the tile. */
   find(values: Float32Array, start: number, row: number, group: number): Level {
-    const { length, count } = this.#groups;
+    const { length, count, places } = this.#groups;
     const context = this.#context;
     const { name } = this.#place;
     const [from, to] = [group * length, (group + 1) * length];
@@ -234,7 +291,7 @@ class LevelFinder {
     const limits = this.#whole ?? this.#range.limits(this.#row, from, to, context);
     this.#scaler.set(limits, () => `${name}, row ${this.#place.from + row}, group ${group}`);
     const { stored, zero } = this.#scaler;
-    const at = this.#whole ? 0 : row * count + group;
+    const at = this.#whole ? 0 : row * count + places[group]!;
     this.scales[at] = stored;
     this.zeros[at] = zero;
     return levelOf(this.#scheme, context, stored, zero);

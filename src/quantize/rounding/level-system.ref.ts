@@ -13,18 +13,21 @@ export interface LevelSystem {
 }
 
 /**
+ * @param rows all with the same values; without minima where cells are kept
  * @param gradient H (ŵ - w), [rows, cols]
  * @param hessian [cols, cols]
  */
 export function levelSystem(
-  { cols, group, codes, values, mins }: LeveledRows,
+  { cols, group, codes, values, mins, kept }: LeveledRows,
   gradient: Float32Array,
   hessian: Float32Array,
   row: number,
 ): LevelSystem {
   const groups = cols / group;
   const size = mins ? 2 * groups : groups;
-  const x = Float64Array.from(codes.subarray(row * cols, (row + 1) * cols), (code) => values[code]!);
+  const x = Float64Array.from(codes.subarray(row * cols, (row + 1) * cols), (code, c) =>
+    kept?.mask[row * cols + c] ? 0 : values[code]!,
+  );
   const matrix = new Float64Array(size * size);
   const slope = new Float64Array(size);
   for (let i = 0, at = 0; i < cols; i++) {

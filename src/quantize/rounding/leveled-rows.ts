@@ -4,7 +4,7 @@
  */
 import { RecipeError } from '../../errors.ts';
 
-/** ŵ = f32(f32(scale * values[code]) + min). */
+/** ŵ = f32(f32(scale * values[code]) + min), or a kept value. */
 export interface LeveledRows {
   rows: number;
   cols: number;
@@ -12,12 +12,16 @@ export interface LeveledRows {
   group: number;
   /** [rows, cols] */
   codes: Uint8Array;
-  /** [2^bits], ascending: what codes stand for. */
+  /** Ascending: what codes stand for, [entries], or [rows, entries] where each row has its own. */
   values: Float32Array;
+  /** Where each row has its own values. */
+  entries?: number;
   /** [rows, cols / group] */
   scales: Float32Array;
   /** [rows, cols / group] */
   mins?: Float32Array;
+  /** Cells without a code, [rows, cols]: 255 in the mask, and what they hold. */
+  kept?: { mask: Uint8Array; values: Float32Array };
 }
 
 /** a [m, k] times the symmetric h [k, k] -> [m, k]: the one step that costs rows * cols², given by whoever has a fast one. */
@@ -38,15 +42,19 @@ export function checkRows(w: Float32Array, hessian: Float32Array, { rows, cols, 
 }
 
 /** ŵ of row `row` -> out [cols]. */
-export function decodeRow({ cols, group, codes, values, scales, mins }: LeveledRows, row: number, out: Float32Array): void {
+export function decodeRow(quantized: LeveledRows, row: number, out: Float32Array): void {
+  const { cols, group, codes, values, entries = 0, scales, mins, kept } = quantized;
+  const first = row * entries;
   for (let start = 0, g = (row * cols) / group, at = row * cols; start < cols; start += group, g++) {
     const scale = scales[g];
     const min = mins ? mins[g] : undefined;
     for (let c = start; c < start + group; c++, at++) {
-      const product = Math.fround(scale * values[codes[at]]);
+      const product = Math.fround(scale * values[first + codes[at]]);
       out[c] = min === undefined ? product : product + min;
     }
   }
+  if (!kept) return;
+  for (let c = 0, at = row * cols; c < cols; c++, at++) if (kept.mask[at]) out[c] = kept.values[at];
 }
 
 /** ŵ - w, [rows, cols]; exact where both are close (Sterbenz), else rounded to f32. */

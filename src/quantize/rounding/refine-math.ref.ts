@@ -3,6 +3,7 @@
 import { levelSystem } from './level-system.ref.ts';
 import type { SymmetricProduct } from './leveled-rows.ts';
 import type { DescentState, RefineMath } from './refine-math.ts';
+import { stepListedScales } from './listed-scales.ref.ts';
 import { refitRow } from './refit.ref.ts';
 import { gatherRows, type LevelStorage, scatterRows } from './stored-levels.ts';
 
@@ -33,7 +34,8 @@ function descend(state: DescentState, hessian: Float32Array, sweeps: number): nu
 }
 
 function sweepColumns({ rows: quantized, gradient, decoded }: DescentState, hessian: Float32Array): number {
-  const { rows, cols, group, codes, values, scales, mins } = quantized;
+  const { rows, cols, group, codes, values, entries, scales, mins, kept } = quantized;
+  const count = entries ?? values.length;
   let changed = 0;
   for (let k = 0; k < cols; k++) {
     const curvature = hessian[k * cols + k];
@@ -41,15 +43,16 @@ function sweepColumns({ rows: quantized, gradient, decoded }: DescentState, hess
       const slope = gradient[at];
       const g = Math.floor(at / group);
       const scale = scales[g];
-      if (scale === 0 || slope === 0 || !(curvature > 0)) continue;
+      if (scale === 0 || slope === 0 || !(curvature > 0) || kept?.mask[at]) continue;
       const min = mins ? mins[g] : 0;
       const value = decoded[at];
       // Downhill in x; a negative scale turns the order of the codes.
       const step = slope < 0 === scale > 0 ? 1 : -1;
+      const list = entries ? r * entries : 0;
       let code = codes[at];
       let gain = 0;
-      for (let next = code + step; next >= 0 && next < values.length; next += step) {
-        const reached = Math.fround(Math.fround(scale * values[next]) + min);
+      for (let next = code + step; next >= 0 && next < count; next += step) {
+        const reached = Math.fround(Math.fround(scale * values[list + next]) + min);
         const moved = reached - value;
         const change = moved * (moved * curvature + 2 * slope);
         if (!(change < gain)) break;
@@ -75,4 +78,4 @@ function refit({ rows, gradient }: DescentState, hessian: Float32Array, storage:
   }
 }
 
-export const slowMath: RefineMath = { product, descend, refit };
+export const slowMath: RefineMath = { product, descend, refit, stepScales: stepListedScales };

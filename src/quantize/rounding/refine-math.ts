@@ -5,6 +5,7 @@
  */
 import type { Kernels } from '../../kernels/index.ts';
 import type { LeveledRows, SymmetricProduct } from './leveled-rows.ts';
+import { type ListedScales, multiplied } from './listed-scales.ts';
 import { slowMath } from './refine-math.ref.ts';
 import { refitLevels } from './refit.ts';
 import type { LevelStorage } from './stored-levels.ts';
@@ -27,6 +28,8 @@ export interface RefineMath {
   descend(state: DescentState, hessian: Float32Array, sweeps: number): number;
   /** Refits the levels of all rows to their codes, in place; the state is of the levels before. */
   refit(state: DescentState, hessian: Float32Array, storage: LevelStorage): void;
+  /** One pass over the scales, each to the place in its list that its codes like best; changes them and the state, gives how many. */
+  stepScales(state: DescentState, hessian: Float32Array, scales: ListedScales): number;
 }
 
 /** Bytes of Hessian rows that lie in the kernels' memory at a time. */
@@ -42,6 +45,7 @@ export function refineMath(kernels: Kernels, product: SymmetricProduct): RefineM
       state.rows.group % 4
         ? slowMath.refit(state, hessian, storage)
         : inArena(kernels, () => refitLevels(kernels, state, hessian, storage)),
+    stepScales: (state, hessian, scales) => inArena(kernels, () => stepScales(kernels, state, hessian, scales)),
   };
 }
 
@@ -60,13 +64,14 @@ function descendColumns(
   hessian: Float32Array,
   sweeps: number,
 ): number {
-  const { rows, cols, group, codes, values, scales, mins } = quantized;
+  const { rows, cols, group, codes, values, entries, scales, mins, kept } = quantized;
   const [gradientAt, decodedAt, codesAt] = [gradient, decoded, codes].map((data) => kernels.put(data)) as [
     number,
     number,
     number,
   ];
   const [valuesAt, scalesAt, minsAt] = [kernels.put(values), kernels.put(scales), mins ? kernels.put(mins) : 0];
+  const keptAt = kept ? kernels.put(kept.mask) : 0;
   const height = Math.max(1, Math.min(cols, Math.floor(panelBytes / (4 * cols))));
   const panel = kernels.alloc(height * cols * 4);
   let changed = 0;
@@ -78,7 +83,7 @@ function descendColumns(
       changed += kernels.call(
         'descend_columns',
         ...[gradientAt, decodedAt, codesAt, panel, first, count, rows, cols, group],
-        ...[valuesAt, values.length - 1, scalesAt, minsAt],
+        ...[valuesAt, 4 * (entries ?? 0), (entries ?? values.length) - 1, scalesAt, minsAt, keptAt],
       );
     }
     if (changed === before) break;
@@ -86,5 +91,26 @@ function descendColumns(
   gradient.set(kernels.f32(gradientAt, gradient.length));
   decoded.set(kernels.f32(decodedAt, decoded.length));
   codes.set(kernels.bytes(codesAt, codes.length));
+  return changed;
+}
+
+function stepScales(kernels: Kernels, state: DescentState, hessian: Float32Array, { list, count }: ListedScales): number {
+  const { rows: quantized, gradient, decoded } = state;
+  const { rows, cols, group, scales } = quantized;
+  const [gradientAt, decodedAt] = [kernels.put(gradient), kernels.put(decoded)];
+  const [x, scalesAt, listAt] = [kernels.put(multiplied(quantized)), kernels.put(scales), kernels.put(list)];
+  const panel = kernels.alloc(4 * group * cols);
+  let changed = 0;
+  for (let g = 0; g < cols / group; g++) {
+    kernels.f32(panel, group * cols).set(hessian.subarray(g * group * cols, (g + 1) * group * cols));
+    changed += kernels.call(
+      'step_scales',
+      ...[gradientAt, decodedAt, x, panel, rows, cols, group, g],
+      ...[listAt, list.length > count ? 4 * count : 0, count, scalesAt],
+    );
+  }
+  gradient.set(kernels.f32(gradientAt, gradient.length));
+  decoded.set(kernels.f32(decodedAt, decoded.length));
+  scales.set(kernels.f32(scalesAt, scales.length));
   return changed;
 }

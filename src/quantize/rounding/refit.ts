@@ -74,7 +74,7 @@ export function levelSystems(
   from: number,
   to: number,
 ): HeldSystems {
-  const { cols, group, codes, values } = quantized;
+  const { cols, group, codes, values, kept } = quantized;
   const groups = cols / group;
   const size = totals ? 2 * groups : groups;
   const rows = to - from;
@@ -86,6 +86,16 @@ export function levelSystems(
   const x = kernels.alloc(4 * Math.ceil(rows / lanes) * lanes * cols);
   const panel = kernels.alloc(4 * group * cols);
   kernels.call('spread_codes', codesAt, valuesAt, rows, cols, x);
+  if (kept) {
+    // What no code stands for hangs on no level.
+    const [values, slopes] = [kernels.f32(x, Math.ceil(rows / lanes) * lanes * cols), kernels.f32(gradientAt, rows * cols)];
+    for (let at = 0; at < rows * cols; at++) {
+      if (!kept.mask[from * cols + at]) continue;
+      const r = Math.floor(at / cols);
+      values[(Math.floor(r / lanes) * cols + (at % cols)) * lanes + (r % lanes)] = 0;
+      slopes[at] = 0;
+    }
+  }
   kernels.call('level_slopes', gradientAt, codesAt, valuesAt, rows, cols, group, slope, size);
   for (let g = 0; g < groups; g++) {
     loadLower(kernels.f32(panel, group * cols), hessian, cols, group, g);

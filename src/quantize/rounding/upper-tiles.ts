@@ -1,4 +1,5 @@
 import { NumericError, RecipeError } from '../../errors.ts';
+import type { GptqRounding } from '../scheme.ts';
 import { TILE, TILE_SIZE, tileOffset, tilesOf } from './factor.ts';
 
 /** H as it is factorized: dead inputs repaired, in processing order. */
@@ -11,11 +12,17 @@ export interface OrderedHessian {
   diagonal: Float64Array;
 }
 
+/** In which order columns are rounded; group: columns of a group, for the order by groups (1: every column is one). */
+export interface ColumnOrder {
+  order: GptqRounding['order'];
+  group?: number;
+}
+
 /**
  * @param hessian [cols, cols]
- * @throws NumericError for NaN or Inf, RecipeError when it is not square; both name the linear
+ * @throws NumericError for NaN or Inf, RecipeError when it is not square or groups do not divide it; both name the linear
  */
-export function orderHessian(hessian: Float32Array, order: 'natural' | 'activation', name: string): OrderedHessian {
+export function orderHessian(hessian: Float32Array, columnOrder: ColumnOrder, name: string): OrderedHessian {
   const cols = Math.round(Math.sqrt(hessian.length));
   if (cols * cols !== hessian.length || cols === 0) {
     throw new RecipeError({ what: 'a Hessian is square', where: name, value: hessian.length });
@@ -24,15 +31,25 @@ export function orderHessian(hessian: Float32Array, order: 'natural' | 'activati
   const diagonal = Float64Array.from({ length: cols }, (_, i) => hessian[i * cols + i]!);
   const dead = Uint8Array.from(diagonal, (h) => (h === 0 ? 1 : 0));
   for (let i = 0; i < cols; i++) if (dead[i]) diagonal[i] = 1;
+  return { hessian, cols, dead, diagonal, order: orderOf(diagonal, columnOrder, name) };
+}
+
+/** Sorting is stable: of equal diagonals the lower index comes first. */
+function orderOf(diagonal: Float64Array, { order, group = 1 }: ColumnOrder, name: string): Int32Array {
+  const cols = diagonal.length;
   const natural = Int32Array.from({ length: cols }, (_, i) => i);
-  // Sorting is stable: of equal diagonals the lower index comes first.
-  return {
-    hessian,
-    cols,
-    dead,
-    diagonal,
-    order: order === 'natural' ? natural : natural.sort((a, b) => diagonal[b]! - diagonal[a]!),
-  };
+  if (order === 'natural') return natural;
+  const descending = natural.slice().sort((a, b) => diagonal[b]! - diagonal[a]!);
+  if (order === 'activation' || group === 1) return descending;
+  if (cols % group !== 0) throw new RecipeError({ what: 'groups do not divide the columns', where: name, value: group, limit: cols });
+  const sums = new Float64Array(cols / group);
+  for (const [i, h] of diagonal.entries()) sums[Math.floor(i / group)]! += h;
+  const ranks = new Int32Array(sums.length);
+  for (const [rank, g] of Int32Array.from(sums.keys())
+    .sort((a, b) => sums[b]! - sums[a]!)
+    .entries())
+    ranks[g] = rank;
+  return descending.sort((a, b) => ranks[Math.floor(a / group)]! - ranks[Math.floor(b / group)]!);
 }
 
 function checkHessian(hessian: Float32Array, cols: number, name: string): void {

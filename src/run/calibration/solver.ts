@@ -2,8 +2,10 @@
 import type { Layout } from '../../format/types.ts';
 import type { Factor } from '../../quantize/rounding/factor.ts';
 import { type FactorFailure, factorize } from '../../quantize/rounding/factorize.ts';
-import type { GptqRounding } from '../../quantize/scheme.ts';
+import { kindOf } from '../../quantize/kinds/registry.ts';
+import { type GptqRounding, isWeightScheme, type Scheme } from '../../quantize/scheme.ts';
 import type { Group } from '../../recipe/nodes.ts';
+import { storage } from '../../tensor/storage.ts';
 import { diagonal } from '../importance.ts';
 import type { Journal } from '../journal.ts';
 import type { Progress } from '../progress.ts';
@@ -56,7 +58,7 @@ export class Solver {
   }
 
   /** Gives the writer what it needs for the tensors of the group. */
-  async solve(group: Group, { hessian, drift, tokens, ...captured }: CapturedInput): Promise<void> {
+  async solve(group: Group, { hessian, drift, tokens, absmax, ...captured }: CapturedInput): Promise<void> {
     const { layout, journal, writer, progress } = this.#parts;
     progress.say(`solving ${group.linears.join(', ')}`);
     const meansquare = captured.meansquare ?? (hessian && diagonal(hessian));
@@ -66,21 +68,33 @@ export class Solver {
       const rounding = scheme.kind === 'keep' ? undefined : scheme.rounding;
       let solved: Partial<Solved> | undefined = hessian && !rounding ? { hessian: copied(hessian) } : undefined;
       if (rounding && hessian) {
-        const key = `${rounding.damp} ${rounding.order}`;
-        if (!factors.has(key)) factors.set(key, await this.#factor(group, tokens, hessian, rounding));
+        // Only the order by groups looks at their size.
+        const run = rounding.order === 'groups' ? runOf(scheme) : 1;
+        const key = `${rounding.damp} ${rounding.order} ${run}`;
+        if (!factors.has(key)) factors.set(key, await this.#factor(group, tokens, hessian, rounding, run));
         solved = factors.get(key);
       }
-      writer.inputs.set(index, { ...(meansquare && { meansquare }), ...solved, ...(solved?.factor && drift && { drift }) });
+      writer.inputs.set(index, {
+        ...(meansquare && { meansquare }),
+        ...(absmax && { absmax }),
+        ...solved,
+        ...(solved?.factor && drift && { drift }),
+      });
     }
     const record = this.#records.get(keyOf(group));
     if (record) await journal.add(record);
   }
 
-  async #factor(group: Group, tokens: number, hessian: Float32Array, rounding: GptqRounding): Promise<Solved | undefined> {
+  async #factor(
+    group: Group,
+    tokens: number,
+    hessian: Float32Array,
+    { damp, order }: GptqRounding,
+    run: number,
+  ): Promise<Solved | undefined> {
     const { workers } = this.#parts;
-    const { damp, order } = rounding;
     const { linears } = group;
-    const solved = await factorize(hessian, { damp, order, name: linears[0]! }, workers.task, workers.size);
+    const solved = await factorize(hessian, { damp, order, group: run, name: linears[0]! }, workers.task, workers.size);
     const outcome = 'fallback' in solved ? solved : unseen(solved);
     const dead = 'dead' in solved ? solved.dead.reduce((sum, one) => sum + one, 0) : 0;
     this.#records.set(keyOf(group), {
@@ -98,6 +112,12 @@ export class Solver {
 
 function keyOf({ linears }: Pick<SolveRecord, 'linears'>): string {
   return linears.join(' ');
+}
+
+/** Columns of a group. */
+function runOf(scheme: Scheme): number {
+  if (isWeightScheme(scheme)) return kindOf(scheme).run(scheme);
+  return scheme.kind === 'storage' ? storage[scheme.type].block : 1;
 }
 
 /** Weights whose input no token reached would all become zero. */

@@ -1,0 +1,49 @@
+/** Scales of a list moved downhill one at a time, slow and obvious. See kernels/assembly/scale_steps.ts. */
+import { type ListedScales, multiplied } from './listed-scales.ts';
+import type { DescentState } from './refine-math.ts';
+
+/** Group after group: each scale to the value of its list nearest to its best one, where the loss falls; at least half a step off. */
+export function stepListedScales(state: DescentState, hessian: Float32Array, { list, count }: ListedScales): number {
+  const { rows: quantized, gradient, decoded } = state;
+  const { rows, cols, group, scales } = quantized;
+  const groups = cols / group;
+  const x = multiplied(quantized);
+  let changed = 0;
+  for (let g = 0; g < groups; g++) {
+    for (let r = 0; r < rows; r++) {
+      const own = list.length > count ? list.subarray(r * count, (r + 1) * count) : list;
+      const first = r * cols + g * group;
+      let slope = 0;
+      let curvature = 0;
+      for (let i = 0; i < group; i++) {
+        slope += x[first + i]! * gradient[first + i]!;
+        let sum = 0;
+        for (let j = 0; j < group; j++) sum += hessian[(g * group + i) * cols + g * group + j]! * x[first + j]!;
+        curvature += x[first + i]! * sum;
+      }
+      const scale = scales[r * groups + g]!;
+      if (scale === 0 || !(curvature > 0)) continue;
+      const moved = nearestIn(own, scale - slope / curvature);
+      const delta = moved - scale;
+      if (!(delta * (delta * curvature + 2 * slope) < 0)) continue;
+      scales[r * groups + g] = moved;
+      for (let i = 0; i < group; i++) {
+        const value = x[first + i]!;
+        if (value === 0) continue;
+        const reached = Math.fround(moved * value);
+        const step = Math.fround(reached - decoded[first + i]!);
+        decoded[first + i] = reached;
+        for (let j = 0, h = (g * group + i) * cols; j < cols; j++, h++) gradient[r * cols + j]! += Math.fround(step * hessian[h]!);
+      }
+      changed++;
+    }
+  }
+  return changed;
+}
+
+/** Of two the lower. */
+function nearestIn(list: Float32Array, x: number): number {
+  let place = 0;
+  while (place + 1 < list.length && x - list[place]! > list[place + 1]! - x) place++;
+  return list[place]!;
+}
