@@ -91,16 +91,16 @@ export interface KvSide {
 }
 
 /**
- * A quantized key/value cache. Tokens enter it as they are and are quantized a block at a time (a block is the longest group of tokens):
+ * A quantized key/value cache. Tokens enter it in f16 (the current one too) and are quantized a block at a time (a block is the longest group of tokens):
  * what the token at position t sees of those before it is quantized at positions [sinks, sinks + n block) with
- * n = floor(max(0, t - sinks - residual) / block), and exact elsewhere.
+ * n = floor(max(0, t - sinks - residual) / block), and f16 elsewhere.
  */
 export interface KvScheme {
   key: KvSide;
   value: KvSide;
-  /** So many tokens before the current one are exact at least. */
+  /** So many tokens before the current one are f16 at least. */
   residual: number;
-  /** The first tokens of the text, which stay exact. */
+  /** The first tokens of the text, which stay f16. */
   sinks: number;
   /** Heads of keys and values are multiplied by a Hadamard matrix before they are quantized, and back. */
   hadamard: boolean;
