@@ -75,6 +75,11 @@ export interface ActivationScheme {
   /** Scale and zero point come from the values themselves while the model runs, or from `range`. */
   dynamic: boolean;
   per: 'tensor' | 'token' | 'channel' | { group: number };
+  /**
+   * LLM.int8(): columns of a sequence in which a value reaches this stay as they are, and the others are quantized without them.
+   * Dynamic schemes by token only.
+   */
+  threshold?: number;
   /** Of static schemes: what the codes cover, one value for a tensor, [in] for channels, [in / group] for groups. */
   range?: { min: readonly number[]; max: readonly number[] };
 }
