@@ -6,10 +6,12 @@ import type { JsonObject } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
 import { fingerprint, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
-import type { ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
+import type { Container, ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
 import { linearOf } from '../model/index.ts';
+import { checkKvScheme, kvPreset } from '../quantize/kv/index.ts';
 import { isWeightScheme, schemeLabel } from '../quantize/scheme.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
+import type { KvScheme } from '../quantized/types.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
 import { peakMemory, spillBytes } from './memory.ts';
@@ -100,8 +102,10 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const name = parsed.container ?? 'fewbits';
   const container = containers[name];
   const importance = options.importance ?? new Map<string, Float32Array>();
-  const rewritten = parsed.transforms && rewrittenModel(model, parsed.transforms);
-  const subject = rewritten?.model ?? model;
+  const rewritten = parsed.transforms && (await rewrittenModel(model, parsed.transforms));
+  const kv = plannedCache(model, parsed);
+  const subject: Model = { ...(rewritten?.model ?? model), ...(kv && { kv }) };
+  checkRunTime(container, subject);
   const resolved = resolveSchemes(subject, parsed, container, importance.size > 0 || parsed.rounding !== undefined);
   const { warnings } = resolved;
   const keep = rewritten && keptTypes(model, rewritten);
@@ -231,6 +235,30 @@ function plannedCalibration(
     ? spec.layers
     : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
   return { ...stated, samples, context, tokens: samples * context, layers };
+}
+
+/** @throws RecipeError for a bag of tensors, or a cache that does not fit the heads */
+function plannedCache({ spec, name }: Model, { kv }: Recipe): KvScheme | undefined {
+  if (kv === undefined) return undefined;
+  if (!spec)
+    throw new RecipeError({ what: 'a bag of tensors generates nothing', where: '--kv-bits', value: name, next: 'leave it out' });
+  const scheme = typeof kv === 'string' ? kvPreset(kv, spec.headDim) : (kv as KvScheme);
+  checkKvScheme(scheme, spec.headDim);
+  return scheme;
+}
+
+/** What happens while the model runs has to be said in the file. */
+function checkRunTime({ name, statesRunTime }: Container, { online, kv }: Model): void {
+  if (statesRunTime || !(online?.length || kv)) return;
+  throw new RecipeError({
+    what: online?.length
+      ? `${name} cannot say which rotations stay in the model`
+      : `${name} does not say how keys and values are stored`,
+    where: online?.length ? 'transforms' : '--kv-bits',
+    next: online?.length
+      ? 'use --to fewbits, or leave out down, queryKey and full values'
+      : 'use --to fewbits, or give --kv-bits to generate and evaluate',
+  });
 }
 
 /** What of it is the recipe's. */

@@ -124,6 +124,7 @@ export class CalibratedSteps {
       openWalk(plan.model.spec!, embedding, calibration.ids, {
         samples: calibration.samples,
         context: calibration.context,
+        ...(plan.model.online && { online: plan.model.online }),
         spill: { store, folder: `${folder}/${name}` },
         ...(signal && { signal }),
       });

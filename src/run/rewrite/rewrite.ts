@@ -10,14 +10,7 @@ import type { ByteSink, SourceHandle } from '../../io/types.ts';
 import { type Kernels, loadKernels } from '../../kernels/index.ts';
 import type { InputGroup } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
-import {
-  type AwqSearch,
-  applyOperations,
-  type OnlineRotation,
-  rowsTogether,
-  type Skipped,
-  sourceTensor,
-} from '../../quantize/transform/index.ts';
+import { type AwqSearch, applyOperations, rowsTogether, type Skipped, sourceTensor } from '../../quantize/transform/index.ts';
 import { transformNeeds } from '../../recipe/needs.ts';
 import type { Plan } from '../../recipe/plan.ts';
 import { type RewrittenModel, rewrittenFrom } from '../../recipe/rewritten.ts';
@@ -50,13 +43,12 @@ export interface Rewritten {
   /** The plan whose tensors come from the rewritten file. */
   plan: Plan;
   records: readonly TransformRecord[];
-  online: readonly OnlineRotation[];
 }
 
 /** Makes the rewritten file, or takes over that of an earlier run. */
 export async function rewriteModel({ plan, store, folder }: RunPlace, options: RewriteOptions): Promise<Rewritten> {
   const { rewritten } = plan;
-  if (!rewritten) return { plan, records: [], online: [] };
+  if (!rewritten) return { plan, records: [] };
   const done = `${folder}/rewritten.json`;
   const name = `${folder}/rewritten.safetensors`;
   const before = await textOf(store, done);
@@ -71,11 +63,11 @@ export async function rewriteModel({ plan, store, folder }: RunPlace, options: R
       await sink.close();
     }
   }
-  const facts = JSON.parse(await textOf(store, done)) as Pick<Rewritten, 'records' | 'online'>;
+  const records = JSON.parse(await textOf(store, done)) as TransformRecord[];
   const source = await store.open(name);
   const { handle } = source;
   await source.close();
-  return { plan: planFrom(plan, rewritten, handle), ...facts };
+  return { plan: planFrom(plan, rewritten, handle), records };
 }
 
 /** The plan with the file in the place of what stood for it. */
@@ -99,10 +91,9 @@ async function rewriteInto(
   rewritten: RewrittenModel,
   sink: ByteSink,
   options: RewriteOptions,
-): Promise<Pick<Rewritten, 'records' | 'online'>> {
+): Promise<TransformRecord[]> {
   const kernels = await loadKernels();
   const records: TransformRecord[] = [];
-  const online: OnlineRotation[] = [];
   let current: Model = plan.model;
   const last = rewritten.transforms.length - 1;
   for (const [i, transform] of rewritten.transforms.entries()) {
@@ -111,13 +102,12 @@ async function rewriteInto(
     const found = await findRewrite(plan, current, transform, kernels, options);
     const { skipped, searches } = found;
     records.push({ kind: transform.kind, skipped, ...(searches && { searches }) });
-    online.push(...found.online);
     options.say(`applying ${transform.kind}`);
     await apply(current, rewritten, found, sink, options);
     // The next one sees what this one has left.
     if (i < last) current = modelFrom(rewritten.model, sink.handle);
   }
-  return { records, online };
+  return records;
 }
 
 async function findRewrite(

@@ -11,6 +11,7 @@ import {
   smoothQuant,
   type TransformInputs,
 } from '../../quantize/transform/index.ts';
+import { quarotOptions } from '../../recipe/rewritten.ts';
 import type { Transform } from '../../recipe/schema.ts';
 
 /** What a transform looks at. */
@@ -34,13 +35,7 @@ const performers: Performers = {
   smoothquant: ({ alpha, folds }, context) => smoothQuant(context.spec, context, { alpha, folds }),
   awq: ({ scales, clip, grid }, context) =>
     awq(context.spec, context, { kernels: context.kernels, roundTrip: context.roundTrip(), scales, clip, grid }),
-  quarot: ({ seed, hidden, values, down, queryKey }, { spec, weight }) =>
-    quarot(spec, weight, {
-      seed,
-      ...(!hidden && { hidden: false }),
-      values: values === 'none' ? false : values,
-      ...{ down, queryKey },
-    }),
+  quarot: (transform, { spec, weight }) => quarot(spec, weight, quarotOptions(transform)),
 };
 
 export function performTransform(transform: Transform, context: TransformContext): Promise<FoundRewrite> {
