@@ -24,9 +24,9 @@ export function transformNeeds({ kind }: Transform): readonly StatisticKind[] {
   return needed[kind];
 }
 
-/** Whether a scheme's codes can be chosen with feedback: integers, and block types whose scales are fixed beforehand. */
+/** Whether a scheme has codes that feedback could choose: grids and block types. Which of them cannot, says `refusalOf`. */
 export function takesRounding(scheme: Scheme): boolean {
-  return scheme.kind === 'integer' || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
+  return isWeightScheme(scheme) || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
 }
 
 /** Whether the graph shows the input of this matrix: linears of layers, and the matrix that makes the logits. */

@@ -3,13 +3,13 @@ import { RecipeError } from '../errors.ts';
 import { hasLevels, roundBlocks } from '../format/gguf/blocks/index.ts';
 import type { FetchedRows } from '../format/read-rows.ts';
 import type { Kernels } from '../kernels/kernels.ts';
-import { rangeInputs, rangeNeeds } from '../quantize/index.ts';
-import { type GptqScheme, gptqRows } from '../quantize/rounding/gptq-rows.ts';
+import { feedRows, surveyFed } from '../quantize/kinds/feed.ts';
+import type { Survey } from '../quantize/kinds/types.ts';
+import type { TilePlace } from '../quantize/quantize-matrix.ts';
 import { symmetricProductOf } from '../quantize/rounding/products.ts';
 import { type RefineMath, refineMath } from '../quantize/rounding/refine-math.ts';
-import { refineTile } from '../quantize/rounding/refine-tile.ts';
 import { correctedTargets } from '../quantize/rounding/targets.ts';
-import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import type { Scheme, WeightScheme } from '../quantize/scheme.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import { checkFinite } from './encode-storage.ts';
 import type { TileInputs, TileTask } from './tile.ts';
@@ -22,22 +22,22 @@ export function solvedInputs({ scheme, inputs }: TileTask): SolvedInputs | undef
   return scheme.kind !== 'keep' && scheme.rounding && inputs?.factor && inputs.hessian ? (inputs as SolvedInputs) : undefined;
 }
 
-export function roundIntegers(task: TileTask, scheme: IntegerScheme, kernels: Kernels, rows: FetchedRows): QuantizedTile {
+/** Codes and levels of a grid. */
+export function roundGrid(task: TileTask, scheme: WeightScheme, kernels: Kernels, rows: FetchedRows): QuantizedTile {
   const inputs = solvedInputs(task)!;
   const target = targetOf(task, kernels, rows, inputs);
-  const [from, to] = task.rows;
-  const limits = task.survey?.limits;
-  const place = {
-    name: task.name,
-    shape: [task.from.rows, task.from.cols] as const,
-    from,
-    to,
-    ...(limits && { survey: limits }),
-  };
-  const ranges = rangeInputs(rangeNeeds(scheme.range), scheme.granularity, task.from.cols, inputs);
-  const tile = gptqRows(kernels, target, place, scheme as GptqScheme, inputs.factor, { inputs: ranges });
-  refineTile(target, tile, inputs.hessian, { rounds: scheme.rounding!.refine, math: mathOf(kernels) });
-  return tile;
+  return feedRows({ kernels, math: mathOf(kernels) }, target, placeOf(task), scheme, inputs, task.survey);
+}
+
+/** What all rows agree on, of what their codes aim at. */
+export function surveyGrid(task: TileTask, scheme: WeightScheme, kernels: Kernels, rows: FetchedRows): Survey {
+  const inputs = solvedInputs(task)!;
+  const target = targetOf(task, kernels, rows, inputs);
+  return surveyFed({ kernels, math: mathOf(kernels) }, target, placeOf(task), scheme, inputs);
+}
+
+export function placeOf({ name, from: { rows, cols }, rows: [from, to] }: TileTask): TilePlace {
+  return { name, shape: [rows, cols], from, to };
 }
 
 export function roundStorage(

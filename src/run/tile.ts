@@ -18,7 +18,6 @@ import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { encodeRows, surveyScheme } from '../quantize/kinds/encode.ts';
 import type { Survey } from '../quantize/kinds/types.ts';
-import type { TilePlace } from '../quantize/quantize-matrix.ts';
 import type { Drift } from '../quantize/rounding/drift.ts';
 import type { Factor } from '../quantize/rounding/factor.ts';
 import { isWeightScheme, type Scheme, type WeightScheme } from '../quantize/scheme.ts';
@@ -26,7 +25,7 @@ import type { TileForm } from '../quantized/form.ts';
 import type { QuantizedTile } from '../quantized/types.ts';
 import { compareRows, stepLimit } from './compare-rows.ts';
 import { checkFinite, encodeStorage } from './encode-storage.ts';
-import { roundIntegers, roundStorage, solvedInputs } from './round-tile.ts';
+import { placeOf, roundGrid, roundStorage, solvedInputs, surveyGrid } from './round-tile.ts';
 
 export interface TileField {
   handle: SinkHandle;
@@ -117,7 +116,7 @@ function encode(task: TileTask, kernels: Kernels, rows: FetchedRows): Encoded[] 
     const blocks = roundStorage(task, scheme, kernels, rows);
     return [{ key: 'data', bytes: () => blocks }];
   }
-  if (solved && scheme.kind === 'integer') return packed(task, roundIntegers(task, scheme, kernels, rows));
+  if (solved && isWeightScheme(scheme)) return packed(task, roundGrid(task, scheme, kernels, rows));
   if (!isWeightScheme(scheme)) {
     const exact = exactly(task, rows);
     if (exact) return [{ key: 'data', bytes: () => exact }];
@@ -135,10 +134,6 @@ function valuesOf(task: TileTask, kernels: Kernels, rows: FetchedRows): Float32A
   rows.decode(0, rows.count, at);
   checkFinite(task, kernels, at, 0, rows.count);
   return kernels.f32(at, count);
-}
-
-function placeOf({ name, from: { rows, cols }, rows: [from, to] }: TileTask): TilePlace {
-  return { name, shape: [rows, cols], from, to };
 }
 
 /** Every tile writes the levels of the whole tensor, the same bytes: each can then be read back before the first is done. */
@@ -210,5 +205,7 @@ function readBack(task: TileTask, rows: FetchedRows, pieces?: TilePiece[]): Stor
 export async function surveyTile(task: TileTask, { kernels, open }: TileTools): Promise<Survey> {
   kernels.reset();
   const rows = await fetchRows(kernels, open, task.from, ...task.rows);
-  return surveyScheme(valuesOf(task, kernels, rows), placeOf(task), task.scheme as WeightScheme, task.inputs ?? {});
+  const scheme = task.scheme as WeightScheme;
+  if (solvedInputs(task)) return surveyGrid(task, scheme, kernels, rows);
+  return surveyScheme(valuesOf(task, kernels, rows), placeOf(task), scheme, task.inputs ?? {});
 }

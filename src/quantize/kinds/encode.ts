@@ -6,6 +6,7 @@ import type { TileForm } from '../../quantized/form.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { dequantizeTile } from '../dequantize.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
+import { scaledHessian } from '../rounding/column-space.ts';
 import type { WeightScheme } from '../scheme.ts';
 import { sinqScales } from '../sinq.ts';
 import { lowRankOf } from '../split/low-rank.ts';
@@ -51,7 +52,9 @@ export function surveyScheme(x: Float32Array, place: TilePlace, scheme: WeightSc
     : {};
   if (kind.surveys(scheme)) {
     const { rest } = takenApart(x, place, scheme, inputs);
-    found = { ...found, ...kind.survey(divided(rest, cols, found.columnScale), place, scheme, inputs) };
+    const { columnScale } = found;
+    const space = columnScale ? inSpaceOf(columnScale, inputs) : inputs;
+    found = { ...found, ...kind.survey(divided(rest, cols, columnScale), place, scheme, space) };
   }
   const { lowRank } = scheme.split ?? {};
   if (!lowRank) return found;
@@ -78,7 +81,8 @@ export function encodeRows(
 ): QuantizedTile {
   const { columnScale, lowRank } = survey;
   const { rest, ...apart } = takenApart(x, place, scheme, inputs);
-  const tile = kindOf(scheme).quantize(divided(rest, place.shape[1], columnScale), place, scheme, inputs, survey);
+  const space = columnScale ? inSpaceOf(columnScale, inputs) : inputs;
+  const tile = kindOf(scheme).quantize(divided(rest, place.shape[1], columnScale), place, scheme, space, survey);
   const rank = scheme.split?.lowRank?.rank ?? 0;
   return {
     ...tile,
@@ -88,21 +92,44 @@ export function encodeRows(
   };
 }
 
+/** Statistics of an input that is multiplied by what the columns are divided by. */
+export function inSpaceOf<T extends InputStatistics>(columnScale: Float32Array, inputs: T): T {
+  const { meansquare, hessian } = inputs;
+  return {
+    ...inputs,
+    ...(meansquare && { meansquare: meansquare.map((square, c) => square * columnScale[c]! ** 2) }),
+    ...(hessian && { hessian: scaledHessian(hessian, columnScale) }),
+  };
+}
+
 type Apart = Pick<QuantizedTile, 'sparse' | 'columns'> & { rest: Float32Array };
 
-function takenApart(x: Float32Array, place: TilePlace, scheme: WeightScheme, inputs: InputStatistics): Apart {
+/** @param counts what a squared error in a column costs the output, [cols] */
+export function takenApart(
+  x: Float32Array,
+  place: TilePlace,
+  scheme: WeightScheme,
+  inputs: InputStatistics,
+  counts = inputs.meansquare,
+): Apart {
   const { sparse, columns } = scheme.split ?? {};
   if (!sparse && !columns) return { rest: x };
   const { name, shape } = place;
   const cols = shape[1];
   const wide = columns && outlierColumns(x, inputs.absmax, cols, columns.count, name);
   const narrow = withoutApart(x, cols, undefined, wide);
-  const kept = sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs), cols, sparsePerRow(sparse.share, cols));
+  const kept = sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs, counts), cols, sparsePerRow(sparse.share, cols));
   return { rest: withoutApart(narrow, cols, kept), ...(kept && { sparse: kept }), ...(wide && { columns: wide }) };
 }
 
-/** What a value is worth keeping: its magnitude, or the error of its rounding times the mean square of its input. */
-function scoresOf(x: Float32Array, place: TilePlace, scheme: WeightScheme, inputs: InputStatistics): Float32Array {
+/** What a value is worth keeping: its magnitude, or what the error of its rounding costs the output. */
+function scoresOf(
+  x: Float32Array,
+  place: TilePlace,
+  scheme: WeightScheme,
+  inputs: InputStatistics,
+  counts: Float32Array | undefined,
+): Float32Array {
   if (scheme.split!.sparse!.by === 'magnitude') return x.map(Math.abs);
   const { split: _, balance: __, ...plain } = scheme;
   const cols = place.shape[1];
@@ -110,10 +137,10 @@ function scoresOf(x: Float32Array, place: TilePlace, scheme: WeightScheme, input
   const kind = kindOf(plain);
   const survey = kind.surveys(plain) ? kind.survey(x, whole, plain, inputs) : {};
   const quantized = dequantizeTile(kind.quantize(x, whole, plain, inputs, survey));
-  return x.map((value, i) => (value - quantized[i]!) ** 2 * (inputs.meansquare?.[i % cols] ?? 1));
+  return x.map((value, i) => (value - quantized[i]!) ** 2 * (counts?.[i % cols] ?? 1));
 }
 
 /** x / columnScale, [rows, cols]. */
-function divided(x: Float32Array, cols: number, columnScale?: Float32Array): Float32Array {
+export function divided(x: Float32Array, cols: number, columnScale?: Float32Array): Float32Array {
   return columnScale ? x.map((value, i) => value / columnScale[i % cols]!) : x;
 }

@@ -18,10 +18,10 @@ export const integer: Kind<IntegerScheme> = {
     if (granularity !== 'tensor') return undefined;
     return (clippingRanges as readonly string[]).includes(range) ? 'matrix' : 'limits';
   },
-  survey: (x, { shape }, scheme, inputs) => ({ limits: surveyLimits(x, scheme, inputsOf(scheme, shape[1], inputs)) }),
+  survey: (x, { shape }, scheme, inputs) => ({ limits: surveyLimits(x, scheme, rangesOf(scheme, shape[1], inputs)) }),
   quantize: (x, place, scheme, inputs, { limits }) =>
     quantizeRows(x, { ...place, ...(limits && { survey: limits }) }, scheme, {
-      inputs: inputsOf(scheme, place.shape[1], inputs),
+      inputs: rangesOf(scheme, place.shape[1], inputs),
     }),
   /**
    * Narrow arithmetic rounds the value, the quotient and the sum with the zero point; a scale used before it is cast differs from the
@@ -35,7 +35,8 @@ export const integer: Kind<IntegerScheme> = {
   },
 };
 
-function inputsOf({ range, granularity }: IntegerScheme, cols: number, inputs: InputStatistics) {
+/** What the range looks at of the input. */
+export function rangesOf({ range, granularity }: IntegerScheme, cols: number, inputs: InputStatistics) {
   return rangeInputs(rangeNeeds(range), granularity, cols, inputs);
 }
 

@@ -266,7 +266,7 @@ describe('feedbackRows', () => {
     expect(() => feedbackRows(kernels, w, { scale: scale.slice(1), group, grid }, factor)).toThrow(RecipeError);
     expect(() => feedbackRows(kernels, w, { scale, minimum: scale.slice(1), group, grid }, factor)).toThrow(RecipeError);
     expect(() => feedbackRows(kernels, w, { scale, group: 31, grid }, factor)).toThrow(RecipeError);
-    expect(() => feedbackRows(kernels, w, { scale, group, grid: { codebook: scale.slice(0, 8) } }, factor)).toThrow(RecipeError);
+    expect(() => feedbackRows(kernels, w, { scale, group, grid: { codebook: scale.slice(0, 9) } }, factor)).toThrow(RecipeError);
   });
 });
 
