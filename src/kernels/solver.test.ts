@@ -120,6 +120,11 @@ describe('tiles', () => {
   });
 });
 
+/** Without the values at the end that repeat. */
+function distinct(list: Float32Array): Float32Array {
+  return list.filter((value, i) => i === 0 || value > list[i - 1]!);
+}
+
 describe('feedback in a tile', () => {
   const s = gaussian(SIZE, 7, 0.1).map((value, at) =>
     at % TILE > Math.floor(at / TILE) ? value : at % (TILE + 1) === 0 ? 1 : 0,
@@ -165,18 +170,34 @@ describe('feedback in a tile', () => {
     }
   }
   const groupOf = Int32Array.from({ length: TILE }, (_, k) => (k * 7) % groups);
-  const codebook = Float32Array.from({ length: 16 }, (_, i) => Math.fround((i - 8) ** 3 / 50));
-  const table = Float32Array.from({ length: 31 }, (_, i) =>
-    i < 16 ? codebook[i]! : (codebook[i - 16]! + codebook[i - 15]!) / 2,
-  );
+  /** Ascending values of a row, twice the same where lists are short; 16 entries, or 4. */
+  const listOf = (r: number, size: number): Float32Array =>
+    Float32Array.from({ length: size }, (_, i) => Math.fround((Math.min(i, size - (r % 3)) - size / 2) ** 3 / (6 * size) + r / 100));
+  /** f32[lists][2][size] */
+  const tableOf = (lists: Float32Array[]): Float32Array =>
+    Float32Array.from(
+      lists.flatMap((list) => [
+        ...list,
+        ...list.map((value, i) => (list[i + 1]! > value ? (value + list[i + 1]!) / 2 : Number.POSITIVE_INFINITY)),
+      ]),
+    );
   const decodings = [Math.fround, roundF16, roundBf16];
+  const isKept = (r: number, column: number): boolean => (r * 31 + column * 7) % 9 === 0;
+  const mask = new Uint8Array(panels * PANEL); // [panels][128][8]
+  for (let at = 0; at < mask.length; at++) mask[at] = isKept((at >> 10) * 8 + (at & 7), (at >> 3) & 127) ? 255 : 0;
 
   it.each([
-    ['integers', 0, 0],
-    ['integers decoded in f16', 1, 0],
-    ['integers decoded in bf16', 2, 0],
-    ['a codebook', 0, 1],
-  ])('feedback_tile: %s', (_, decode, books) => {
+    { what: 'integers', decode: 0 },
+    { what: 'integers decoded in f16', decode: 1 },
+    { what: 'integers decoded in bf16', decode: 2 },
+    { what: 'a list', decode: 0, size: 16 },
+    { what: 'a short list', decode: 1, size: 4 },
+    { what: 'a list for each row', decode: 0, size: 16, own: true },
+    { what: 'integers beside kept cells', decode: 0, kept: 1 },
+    { what: 'lists beside kept cells in bf16', decode: 0, size: 4, own: true, kept: 2 },
+    { what: 'lists beside kept cells in f32', decode: 2, size: 256, kept: 0 },
+  ])('feedback_tile: $what', ({ decode, size = 0, own = false, kept }) => {
+    const lists = Array.from({ length: own ? rows : 1 }, (_, r) => listOf(r, size));
     for (const [from, to] of [
       [0, 128],
       [37, 38],
@@ -185,51 +206,29 @@ describe('feedback in a tile', () => {
       const bits = new Float32Array(groupOf.buffer);
       const codes = new Float32Array((panels * PANEL) / 4);
       const loss = new Float32Array(rows);
-      const { arrays } = inArena(
-        [gather(x), gather(fed), toPanels(s, true), levels, bits, table, codes, roots, loss],
-        (...at) => {
-          const [xt, ft, st, lt, gt, tt, ct, rt, sumt] = at as [
-            number,
-            number,
-            number,
-            number,
-            number,
-            number,
-            number,
-            number,
-            number,
-          ];
-          kernels.call(
-            'feedback_tile',
-            xt,
-            TILE,
-            ft,
-            st,
-            from,
-            to,
-            panels,
-            lt,
-            groups,
-            gt,
-            15,
-            decode,
-            books ? tt : 0,
-            ct,
-            rt,
-            sumt,
-          );
-        },
-      );
-      const bytes = new Uint8Array(arrays[6]!.buffer);
+      const apart = new Float32Array(mask.buffer);
+      const given = [gather(x), gather(fed), toPanels(s, true), levels, bits, tableOf(lists), apart, codes, roots, loss];
+      const { arrays } = inArena(given, (...at) => {
+        const [xt, ft, st, lt, gt, tt, kt, ct, rt, sumt] = at as [
+          ...[number, number, number, number, number],
+          ...[number, number, number, number, number],
+        ];
+        const table = size ? [tt, own ? 8 * size : 0, Math.log2(size)] : [0, 0, 0];
+        const keeping = kept === undefined ? [0, 0] : [kt, kept];
+        const level = [lt, groups, gt, 15, decode];
+        kernels.call('feedback_tile', xt, TILE, ft, st, from, to, panels, ...level, ...table, ...keeping, ct, rt, sumt);
+      });
+      const bytes = new Uint8Array(arrays[7]!.buffer);
       for (let r = 0; r < rows; r++) {
-        const grid = books ? { codebook } : { span: 15 };
+        const grid = size ? { codebook: distinct(lists[own ? r : 0]!) } : { span: 15 };
+        const keeps = (column: number) => (kept !== undefined && isKept(r, column) ? decodings[kept] : undefined);
         const level = (column: number) => levelOf(r, groupOf[column]!);
-        const wanted = feedbackRow(of(x, r), of(fed, r), s, [from, to], level, grid, roots, decodings[decode]);
+        const wanted = feedbackRow(of(x, r), of(fed, r), s, [from, to], level, grid, roots, decodings[decode], keeps);
         expect(row(arrays[0]!, r)).toEqual(wanted.x);
         expect(Array.from({ length: to - from }, (_, k) => bytes[(r >> 3) * PANEL + (from + k) * 8 + (r & 7)])).toEqual(
           wanted.codes,
         );
-        expect(arrays[8]![r]).toBe(wanted.loss);
+        expect(arrays[9]![r]).toBe(wanted.loss);
       }
     }
   });

@@ -102,6 +102,8 @@ export interface IntegerScheme extends SchemeExtras {
    */
   emptyGroup?: 'one' | 'epsilon' | 'zero' | 'unit';
   arithmetic?: Partial<Arithmetic>;
+  /** Scales as integers under a float of their row. */
+  nested?: NestedScales & { per: 'row' };
 }
 
 /** Lists of values that codes stand for. */
@@ -152,7 +154,7 @@ export interface CodebookScheme extends SchemeExtras {
 export type WeightScheme = IntegerScheme | TableScheme | MxScheme | Nvfp4Scheme | CodebookScheme;
 
 /** What the quantizer itself accepts: also the ranges of single containers, and a minimum instead of a zero. */
-export type MatrixScheme = Omit<IntegerScheme, 'range' | 'zero' | 'split' | 'balance'> & {
+export type MatrixScheme = Omit<IntegerScheme, 'range' | 'zero' | 'split' | 'balance' | 'nested'> & {
   range: RangeName | ContainerRange;
   zero?: 'integer' | 'float' | 'minimum';
 };
@@ -171,7 +173,7 @@ export function isWeightScheme(scheme: Scheme): scheme is WeightScheme {
 
 /** Integers under scales, with nothing kept apart: what the containers of other projects hold. */
 export function isPlainInteger(scheme: Scheme): scheme is IntegerScheme {
-  return scheme.kind === 'integer' && !scheme.split && !scheme.balance;
+  return scheme.kind === 'integer' && !scheme.split && !scheme.balance && !scheme.nested;
 }
 
 /** Short name for tables: 'q4_k', 'int4 g128 asym', 'nf4 g64', 'keep'. */

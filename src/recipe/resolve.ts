@@ -3,11 +3,13 @@
  * order, `keep`. Rows that do not divide are found here, before any byte is written.
  */
 import { RecipeError } from '../errors.ts';
+import { hasLevels } from '../format/gguf/blocks/index.ts';
 import { fits, fittingType } from '../format/gguf/type-fallbacks.ts';
 import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
 import { blockTypes } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
+import { refusalOf } from '../quantize/kinds/combinations.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { kindOf } from '../quantize/kinds/registry.ts';
 import { isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../quantize/scheme.ts';
@@ -158,9 +160,15 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
   if (scheme.kind === 'storage' && !fits(scheme.type, cols)) {
     const type = fittingType(scheme.type, cols);
     warnings.push(`${tensor.name}: ${scheme.type} -> ${type}: rows of ${cols} values do not fit ${scheme.type}'s blocks`);
-    return { ...scheme, type };
+    const { rounding, ...nearest } = scheme;
+    if (!rounding || hasLevels(type)) return { ...scheme, type };
+    warnings.push(`${tensor.name}: ${type} has no codes that feedback could choose: values are rounded to nearest`);
+    return { ...nearest, type };
   }
-  if (isWeightScheme(scheme)) checkSurvey(tensor, scheme);
+  if (isWeightScheme(scheme)) {
+    checkCombination(tensor, scheme);
+    checkSurvey(tensor, scheme);
+  } else checkBlocks(tensor, scheme);
   checkEncoder(tensor, scheme);
   const reason = container.refuses(scheme, tensor.shape);
   if (reason !== undefined) {
@@ -171,6 +179,24 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
     });
   }
   return scheme;
+}
+
+/** Nothing that a scheme asks for is left out silently. */
+function checkCombination({ name, shape }: WeightTensor, scheme: WeightScheme): void {
+  const { rows, cols } = asMatrix(shape);
+  const refusal = refusalOf(scheme, [rows, cols]);
+  if (refusal) throw new RecipeError({ ...refusal, where: name });
+}
+
+function checkBlocks({ name }: WeightTensor, scheme: Scheme): void {
+  if (scheme.kind !== 'storage' || !scheme.rounding) return;
+  if (storageKind(scheme.type) === 'block' && hasLevels(scheme.type)) return;
+  throw new RecipeError({
+    what: 'this type cannot be rounded with feedback',
+    where: name,
+    value: scheme.type,
+    next: 'leave rounding out, or choose a block type of levels and codes, such as q4_k',
+  });
 }
 
 /** Values of the largest tensor that is surveyed in one piece: 256 MiB of f32, and copies of it. */

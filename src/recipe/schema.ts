@@ -140,6 +140,10 @@ const integerScheme = z
       .optional()
       .describe('The scale of a group of zeros: 1, the epsilon of the compute dtype, 0, or that of the range [-1, 1].'),
     arithmetic: arithmetic.optional(),
+    nested: z
+      .strictObject({ bits: z.int().min(2).max(8), per: z.literal('row') })
+      .optional()
+      .describe('Scales are integers under one float for each row.'),
     ...extras,
   })
   .describe(

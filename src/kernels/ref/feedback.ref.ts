@@ -38,7 +38,7 @@ function entryOf(x: number, codebook: Float32Array): number {
   return codebook.findLastIndex((value, i) => i === 0 || x > round((codebook[i - 1]! + value) / 2));
 }
 
-/** Rounds columns [from, to) of one row; `decode` rounds x̂ to its type. */
+/** Rounds columns [from, to) of one row; `decode` rounds x̂ to its type, `keeps` the target of a cell that is kept. */
 export function feedbackRow(
   x: Float32Array,
   fed: Float32Array,
@@ -48,6 +48,7 @@ export function feedbackRow(
   grid: { span: number } | { codebook: Float32Array },
   roots: Float32Array,
   decode: (x: number) => number = round,
+  keeps: (column: number) => ((target: number) => number) | undefined = () => undefined,
 ): { x: Float32Array; codes: number[]; loss: number } {
   const out = x.slice();
   const codes: number[] = [];
@@ -66,7 +67,7 @@ export function feedbackRow(
       codes.push(q - level.low);
     }
     const product = decode(round(level.scale * decode(round(q - level.before))));
-    const value = decode(round(product + level.minimum));
+    const value = keeps(column)?.(target) ?? decode(round(product + level.minimum));
     out[column] = value - out[column]!;
     loss = round(loss + round(round(round(target - value) * roots[column]!) ** 2));
   }

@@ -51,9 +51,9 @@ export function surveyScheme(x: Float32Array, place: TilePlace, scheme: WeightSc
     ? { columnScale: sinqScales(takenApart(x, place, scheme, inputs).rest, place.shape, { stored: 'f32' }).column }
     : {};
   if (kind.surveys(scheme)) {
-    const { rest } = takenApart(x, place, scheme, inputs);
     const { columnScale } = found;
     const space = columnScale ? inSpaceOf(columnScale, inputs) : inputs;
+    const { rest } = takenApart(x, place, scheme, space, found);
     found = { ...found, ...kind.survey(divided(rest, cols, columnScale), place, scheme, space) };
   }
   const { lowRank } = scheme.split ?? {};
@@ -80,8 +80,8 @@ export function encodeRows(
   survey: Survey = {},
 ): QuantizedTile {
   const { columnScale, lowRank } = survey;
-  const { rest, ...apart } = takenApart(x, place, scheme, inputs);
   const space = columnScale ? inSpaceOf(columnScale, inputs) : inputs;
+  const { rest, ...apart } = takenApart(x, place, scheme, space, survey);
   const tile = kindOf(scheme).quantize(divided(rest, place.shape[1], columnScale), place, scheme, space, survey);
   const rank = scheme.split?.lowRank?.rank ?? 0;
   return {
@@ -104,12 +104,17 @@ export function inSpaceOf<T extends InputStatistics>(columnScale: Float32Array, 
 
 type Apart = Pick<QuantizedTile, 'sparse' | 'columns'> & { rest: Float32Array };
 
-/** @param counts what a squared error in a column costs the output, [cols] */
+/**
+ * @param inputs of columns as the survey divides them
+ * @param survey of the scheme, where there is one: what a value is worth depends on the rows beside it otherwise
+ * @param counts what a squared error in a column costs the output, [cols]
+ */
 export function takenApart(
   x: Float32Array,
   place: TilePlace,
   scheme: WeightScheme,
   inputs: InputStatistics,
+  survey: Survey = {},
   counts = inputs.meansquare,
 ): Apart {
   const { sparse, columns } = scheme.split ?? {};
@@ -118,26 +123,64 @@ export function takenApart(
   const cols = shape[1];
   const wide = columns && outlierColumns(x, inputs.absmax, cols, columns.count, name);
   const narrow = withoutApart(x, cols, undefined, wide);
-  const kept = sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs, counts), cols, sparsePerRow(sparse.share, cols));
+  const kept = sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs, survey, counts), cols, sparsePerRow(sparse.share, cols));
   return { rest: withoutApart(narrow, cols, kept), ...(kept && { sparse: kept }), ...(wide && { columns: wide }) };
 }
 
-/** What a value is worth keeping: its magnitude, or what the error of its rounding costs the output. */
+/**
+ * What a value is worth keeping: its magnitude, or what the output loses while it stays. That is the error of its own rounding, or for
+ * the extremes of a group by how much the errors of the others fall without it (leave one out: SpQR, arXiv 2306.03078, section 4.1).
+ */
 function scoresOf(
   x: Float32Array,
   place: TilePlace,
   scheme: WeightScheme,
   inputs: InputStatistics,
+  given: Survey,
   counts: Float32Array | undefined,
 ): Float32Array {
   if (scheme.split!.sparse!.by === 'magnitude') return x.map(Math.abs);
   const { split: _, balance: __, ...plain } = scheme;
   const cols = place.shape[1];
-  const whole = { name: place.name, shape: [x.length / cols, cols] as const, from: 0, to: x.length / cols };
   const kind = kindOf(plain);
-  const survey = kind.surveys(plain) ? kind.survey(x, whole, plain, inputs) : {};
-  const quantized = dequantizeTile(kind.quantize(x, whole, plain, inputs, survey));
-  return x.map((value, i) => (value - quantized[i]!) ** 2 * (counts?.[i % cols] ?? 1));
+  const own = divided(x, cols, given.columnScale);
+  const whole = { name: place.name, shape: [x.length / cols, cols] as const, from: 0, to: x.length / cols };
+  const errorsOf = (values: Float32Array): Float32Array => {
+    const known = kind.surveys(plain) === undefined || given.limits || given.book;
+    const survey = known ? given : kind.survey(values, whole, plain, inputs);
+    const quantized = dequantizeTile(kind.quantize(values, whole, plain, inputs, survey));
+    return values.map((value, i) => (value - quantized[i]!) ** 2 * (counts?.[i % cols] ?? 1));
+  };
+  const errors = errorsOf(own);
+  const scores = errors.slice();
+  const run = kind.run(plain);
+  for (const sign of run > 1 ? [1, -1] : []) {
+    const extremes = extremesOf(own, run, sign);
+    const without = errorsOf(replaced(own, extremes));
+    for (const at of extremes) {
+      const start = at - (at % run);
+      let gain = 0;
+      for (let i = start; i < start + run; i++) gain += errors[i]! - (i === at ? 0 : without[i]!);
+      scores[at] = Math.max(scores[at]!, gain);
+    }
+  }
+  return scores;
+}
+
+/** Places of the largest values of each run, or of the smallest for sign -1. */
+function extremesOf(x: Float32Array, run: number, sign: number): Int32Array {
+  return Int32Array.from({ length: x.length / run }, (_, r) => {
+    let most = r * run;
+    for (let i = most + 1; i < (r + 1) * run; i++) if (sign * x[i]! > sign * x[most]!) most = i;
+    return most;
+  });
+}
+
+/** A copy in which these values are 0. */
+function replaced(x: Float32Array, places: Int32Array): Float32Array {
+  const copy = x.slice();
+  for (const at of places) copy[at] = 0;
+  return copy;
 }
 
 /** x / columnScale, [rows, cols]. */

@@ -51,13 +51,13 @@ export function feedRows(
 ): QuantizedTile {
   const cols = place.shape[1];
   const { columnScale, lowRank } = survey;
-  const { rest, ...apart } = takenApart(x, place, scheme, inputs, countsOf(inputs.factor));
-  const mask = keptCells(apart, place.to - place.from, cols);
-  // Divided by a factor a value has no type that it is stored in: it is rounded when it is multiplied again.
-  const kept = mask && { mask, stored: columnScale ? ('f32' as const) : ('f16' as const) };
   const space = columnScale
     ? { ...inSpaceOf(columnScale, inputs), factor: scaledFactor(inputs.factor, columnScale) }
     : inputs;
+  const { rest, ...apart } = takenApart(x, place, scheme, space, survey, countsOf(space.factor));
+  const mask = keptCells(apart, place.to - place.from, cols);
+  // Divided by a factor a value has no type that it is stored in: it is rounded when it is multiplied again.
+  const kept = mask && { mask, stored: columnScale ? ('f32' as const) : ('f16' as const) };
   const target = divided(x, cols, columnScale);
   const fed = fedTile(tools, target, divided(rest, cols, columnScale), place, scheme, space, survey, kept);
   const { hessian } = space;
@@ -86,7 +86,7 @@ function fedTile(
   survey: Survey,
   kept: KeptCells | undefined,
 ): { tile: QuantizedTile; keptValues?: Float32Array } {
-  if (scheme.kind === 'integer') {
+  if (scheme.kind === 'integer' && !scheme.nested) {
     const { limits } = survey;
     const ranges = rangesOf(scheme, place.shape[1], inputs);
     return gptqTile(kernels, target, { ...place, ...(limits && { survey: limits }) }, gptqScheme(scheme), inputs.factor, {
@@ -99,7 +99,7 @@ function fedTile(
   return { tile, ...(keptValues && { keptValues }) };
 }
 
-function gptqScheme({ split: _, balance: __, ...scheme }: IntegerScheme): GptqScheme {
+function gptqScheme({ split: _, balance: __, nested: ___, ...scheme }: IntegerScheme): GptqScheme {
   return scheme as GptqScheme;
 }
 

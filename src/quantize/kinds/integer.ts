@@ -1,6 +1,7 @@
 import { floatTypes } from '../../numeric/float.ts';
 import type { LevelForm, TileForm } from '../../quantized/form.ts';
 import { completeArithmetic } from '../arithmetic.ts';
+import { type NestedIntegerScheme, quantizeNestedRows } from '../grid/nested-integer.ts';
 import { gridOf, quantizeRows, surveyLimits, zeroOf } from '../quantize-matrix.ts';
 import { rangeInputs } from '../range/inputs.ts';
 import { rangeNeeds } from '../range/registry.ts';
@@ -19,15 +20,18 @@ export const integer: Kind<IntegerScheme> = {
     return (clippingRanges as readonly string[]).includes(range) ? 'matrix' : 'limits';
   },
   survey: (x, { shape }, scheme, inputs) => ({ limits: surveyLimits(x, scheme, rangesOf(scheme, shape[1], inputs)) }),
-  quantize: (x, place, scheme, inputs, { limits }) =>
-    quantizeRows(x, { ...place, ...(limits && { survey: limits }) }, scheme, {
-      inputs: rangesOf(scheme, place.shape[1], inputs),
-    }),
+  quantize(x, place, scheme, inputs, { limits }) {
+    const options = { inputs: rangesOf(scheme, place.shape[1], inputs) };
+    if (scheme.nested) return quantizeNestedRows(x, place, scheme as NestedIntegerScheme, options);
+    return quantizeRows(x, { ...place, ...(limits && { survey: limits }) }, scheme, options);
+  },
   /**
    * Narrow arithmetic rounds the value, the quotient and the sum with the zero point; a scale used before it is cast differs from the
    * stored one.
    */
-  stepLimit({ arithmetic, scaleType, bits }) {
+  stepLimit({ arithmetic, scaleType, bits, nested }) {
+    // A scale that is rounded to a multiple may leave values outside.
+    if (nested) return undefined;
     const { compute, scale } = completeArithmetic(arithmetic);
     const narrow = compute === 'f16' || compute === 'bf16' ? (3 * floatTypes[compute].epsilon) / 2 : 0;
     const cast = scale === 'beforeCast' ? floatTypes[scaleType].epsilon / 2 : 0;
@@ -42,7 +46,7 @@ export function rangesOf({ range, granularity }: IntegerScheme, cols: number, in
 
 /** How integers lie in fields. */
 export function integerForm(scheme: IntegerScheme): TileForm {
-  const { granularity, rounding } = scheme;
+  const { granularity, rounding, nested } = scheme;
   const zero = zeroOf(scheme);
   const per = {
     group: typeof granularity === 'object' ? granularity.group : 0,
@@ -52,7 +56,9 @@ export function integerForm(scheme: IntegerScheme): TileForm {
   return {
     grid: gridOf(scheme),
     ...(order && { order }),
-    scale: { stored: scheme.scaleType, ...per },
+    scale: nested
+      ? { stored: { bits: nested.bits }, ...per, parent: { stored: scheme.scaleType, per: nested.per } }
+      : { stored: scheme.scaleType, ...per },
     ...(zero && { zero: { kind: zero.kind, stored: zero.stored as LevelForm['stored'], ...per } }),
   };
 }

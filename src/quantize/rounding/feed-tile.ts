@@ -3,36 +3,60 @@ import { RecipeError } from '../../errors.ts';
 import type { Kernels } from '../../kernels/kernels.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { checkFinite } from '../check.ts';
+import { integerGrid } from '../grid/integer.ts';
 import { type CodeLists, codeLists, codesAt } from './code-lists.ts';
 import { type Factor, TILE } from './factor.ts';
-import { Feedback, type KeptCells } from './feedback.ts';
+import { Feedback, type KeptCells, type Level } from './feedback.ts';
 
-/** Values of one tile under levels of consecutive columns. */
-export interface FixedGrid {
-  lists: CodeLists;
-  /** Columns that share a scale. */
+/** What the cells of a tile are coded with, whatever its grid. */
+interface FixedGrid {
+  /** Absent for integers. */
+  lists?: CodeLists;
+  /** Columns that share a level. */
   group: number;
-  /** [rows, cols / group]; a view of the tile's where each row has its own. */
-  scales: Float32Array;
+  /** [rows, cols / group], row after row */
+  level(row: number, group: number): Level;
 }
 
 /** @throws RecipeError where codes do not stand for single values, or levels do not belong to runs of a row */
-export function fixedGrid(tile: QuantizedTile): FixedGrid {
-  const { name, scale, zero, shape, from, to } = tile;
+function fixedGrid(tile: QuantizedTile): FixedGrid {
+  const { name, scale, zero, shape, grid } = tile;
   const cols = shape[1];
-  const lists = codeLists(tile);
+  const lists = grid.kind === 'integer' ? undefined : codeLists(tile);
   const per = scale?.per;
-  if (!lists || zero || !scale || !per || !('rows' in per) || per.rows > 1) {
+  if (!scale || !per || !('rows' in per) || per.rows > 1 || !(grid.kind === 'integer' || (lists && !zero))) {
     throw new RecipeError({
       what: 'feedback needs codes that stand for one value each, under scales of runs of a row',
       where: name,
-      value: tile.grid.kind,
+      value: grid.kind,
       next: 'leave rounding out',
     });
   }
-  if (per.rows === 0) return { lists, group: cols, scales: new Float32Array(to - from).fill(scale.values[0]!) };
-  return { lists, group: per.cols || cols, scales: scale.values };
+  const group = per.rows === 0 ? cols : per.cols || cols;
+  const at = (row: number, g: number): number => (per.rows === 0 ? 0 : row * (cols / group) + g);
+  if (grid.kind !== 'integer') {
+    const level = (row: number, g: number) => ({ scale: scale.values[at(row, g)]!, minimum: 0, before: 0, low: 0 });
+    return { lists: lists!, group, level };
+  }
+  const { qMin } = integerGrid(grid.bits, grid.signed);
+  // A zero point that is added before rounding is a float one that happens to be an integer.
+  const added = zero?.kind === 'integer' && tile.arithmetic?.zero === 'beforeRounding';
+  const offsets = zero ? levelOfZero[added ? 'float' : zero.kind] : () => ({});
+  return {
+    group,
+    level: (row, g) => ({
+      scale: scale.values[at(row, g)]!,
+      ...{ minimum: 0, before: 0, low: qMin },
+      ...offsets(zero?.levels.values[at(row, g)] ?? 0, qMin),
+    }),
+  };
 }
+
+const levelOfZero: Record<'integer' | 'float' | 'minimum', (zero: number, qMin: number) => Partial<Level>> = {
+  integer: (zero, qMin) => ({ low: qMin - zero }),
+  float: (zero) => ({ before: zero }),
+  minimum: (zero) => ({ minimum: zero }),
+};
 
 /**
  * Chooses codes with feedback, in place. Errors are those of the values that `dequantizeTile` gives; the result of a row does not
@@ -60,27 +84,27 @@ export function feedTile(
     });
   }
   checkFinite(x, name, from, cols);
-  const { lists, group, scales } = fixedGrid(tile);
+  const { lists, group, level } = fixedGrid(tile);
+  const { grid } = tile;
   const groups = cols / group;
   const mark = kernels.mark();
   try {
     const feedback = new Feedback(kernels, x, factor, {
-      span: 0,
-      lists,
+      span: grid.kind === 'integer' ? 2 ** grid.bits - 1 : 0,
+      ...(lists && { lists }),
       compute: arithmetic?.compute ?? 'f32',
       groups,
       groupOf: factor.order.map((column) => Math.floor(column / group)),
       ...(kept && { kept }),
     });
-    for (const [i, scale] of scales.entries()) {
-      feedback.setLevel(Math.floor(i / groups), i % groups, { scale, minimum: 0, before: 0, low: 0 });
-    }
+    for (let row = 0; row < x.length / cols; row++)
+      for (let g = 0; g < groups; g++) feedback.setLevel(row, g, level(row, g));
     for (let j = 0; j < feedback.tiles; j++) {
       feedback.enter(j);
       feedback.round(j, j * TILE, Math.min((j + 1) * TILE, cols));
     }
     feedback.losses(name);
-    tile.codes.set(codesAt(feedback.codes(), lists, cols));
+    tile.codes.set(lists ? codesAt(feedback.codes(), lists, cols) : feedback.codes());
     return kept && feedback.keptValues(x, kept);
   } finally {
     kernels.reset(mark);
