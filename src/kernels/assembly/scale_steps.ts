@@ -1,4 +1,6 @@
-// Scales that are chosen from a list. See quantize/rounding/listed-scales.ts: its operations in its order.
+// Scales that move one at a time, to values of a list or of a type. See quantize/rounding/listed-scales.ts: its operations in its order.
+
+import { roundedTo } from './half';
 
 /** y: f32[n] += f * x: f32[n] */
 function addRow(y: usize, x: usize, f: f32, n: i32): void {
@@ -21,14 +23,14 @@ function nearestIn(list: usize, n: i32, x: f64): i32 {
 }
 
 /**
- * One pass over group g of all rows: each scale goes to the value of its list that is nearest to its best one, where the loss falls.
+ * One pass over group g of all rows: each scale goes to the storable value nearest to its best one, where the loss falls.
  * gradient, decoded: f32[rows, cols], x: f32[rows, cols] what the scale multiplies (0 where a cell has no code), panel: f32[group, cols]
- * the Hessian's rows of the group, list: f32[count] ascending, the next row's listStep bytes on, scales: f32[rows, groups]. Returns how
- * many changed.
+ * the Hessian's rows of the group, list: f32[count] ascending, the next row's listStep bytes on; without one (count 0) what type
+ * `rounding` holds, 0: f32, 1: f16, 2: bf16; scales: f32[rows, groups], which keep their signs. Returns how many changed.
  */
 export function step_scales(
   gradient: usize, decoded: usize, x: usize, panel: usize, rows: i32, cols: i32, group: i32, g: i32,
-  list: usize, listStep: usize, count: i32, scales: usize,
+  list: usize, listStep: usize, count: i32, rounding: i32, scales: usize,
 ): i32 {
   const groups = cols / group, width = <usize>cols << 2;
   const first = <usize>(g * group) << 2, own = <usize>g << 2;
@@ -49,9 +51,10 @@ export function step_scales(
     }
     const scale = load<f32>(scales + own);
     if (scale != 0 && curvature > 0) {
-      const moved = load<f32>(list + (<usize>nearestIn(list, count, <f64>scale - slope / curvature) << 2));
+      const wish = <f64>scale - slope / curvature;
+      const moved: f32 = count ? load<f32>(list + (<usize>nearestIn(list, count, wish) << 2)) : roundedTo(<f32>wish, rounding);
       const delta = <f64>moved - <f64>scale;
-      if (delta * (delta * curvature + 2 * slope) < 0) {
+      if (<f64>moved * <f64>scale > 0 && delta * (delta * curvature + 2 * slope) < 0) {
         store<f32>(scales + own, moved);
         for (let i: i32 = 0; i < group; i++) {
           const at = first + (<usize>i << 2);

@@ -20,6 +20,8 @@ export interface LeveledRows {
   scales: Float32Array;
   /** [rows, cols / group] */
   mins?: Float32Array;
+  /** Where minima hang on the scales, min = -zero scale: [rows, cols / group] */
+  zeros?: Float32Array;
   /** Cells without a code, [rows, cols]: 255 in the mask, and what they hold. */
   kept?: { mask: Uint8Array; values: Float32Array };
 }

@@ -49,25 +49,25 @@ function losses(tile: QuantizedTile): number[] {
 
 const held = ({ scale, zero, codes }: QuantizedTile) => structuredClone({ scale, zero, codes });
 
-/** Of the loss after feedback 0.956 and 0.963 are left where scales are refitted, 0.977 to 0.988 where only codes move. */
-const schemes: [string, Partial<GptqScheme>, boolean][] = [
-  ['symmetric, signed', {}, true],
-  ['symmetric, unsigned', { signed: false, range: 'absmax-gptq' }, true],
-  ['symmetric, whole rows, bf16', { granularity: 'channel', scaleType: 'bf16' }, true],
-  ['asymmetric', { symmetric: false, range: 'minmax' }, false],
-  ['asymmetric, float zero', { symmetric: false, range: 'minmax', zero: 'float' }, false],
-  ['asymmetric, minimum', { symmetric: false, range: 'minmax', zero: 'minimum' } as Partial<GptqScheme>, false],
+/** Of the loss after feedback 0.95 to 0.97 are left. */
+const schemes: [string, Partial<GptqScheme>][] = [
+  ['symmetric, signed', {}],
+  ['symmetric, unsigned', { signed: false, range: 'absmax-gptq' }],
+  ['symmetric, whole rows, bf16', { granularity: 'channel', scaleType: 'bf16' }],
+  ['asymmetric', { symmetric: false, range: 'minmax' }],
+  ['asymmetric, float zero', { symmetric: false, range: 'minmax', zero: 'float' }],
+  ['asymmetric, minimum', { symmetric: false, range: 'minmax', zero: 'minimum' } as Partial<GptqScheme>],
 ];
 
 describe('refineTile', () => {
-  it.each(schemes)('%s: less loss in all, more in no row', (_, changes, refits) => {
+  it.each(schemes)('%s: less loss in all, more in no row', (_, changes) => {
     const tile = rounded({ ...base, ...changes });
     const before = { ...held(tile), losses: losses(tile) };
     refineTile(w, tile, hessian, { rounds: 2, math });
     const after = losses(tile);
     for (const [r, loss] of after.entries()) expect(loss).toBeLessThanOrEqual(before.losses[r]! * (1 + 1e-5));
     const sum = (all: number[]) => all.reduce((a, b) => a + b, 0);
-    expect(sum(after)).toBeLessThan((refits ? 0.97 : 0.99) * sum(before.losses));
+    expect(sum(after)).toBeLessThan(0.97 * sum(before.losses));
     expect(tile.zero).toEqual(before.zero);
     expect(tile.codes).not.toEqual(before.codes);
     const { round } = floatTypes[tile.scale!.stored as 'f16'];
@@ -75,8 +75,7 @@ describe('refineTile', () => {
       expect(round(scale)).toBe(scale);
       expect(scale * before.scale!.values[i]!).toBeGreaterThan(0);
     }
-    if (refits) expect(tile.scale!.values).not.toEqual(before.scale!.values);
-    else expect(tile.scale!.values).toEqual(before.scale!.values);
+    expect(tile.scale!.values).not.toEqual(before.scale!.values);
   });
 
   it('no rounds change nothing, and so do groups that are no runs of columns', () => {

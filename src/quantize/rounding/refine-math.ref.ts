@@ -3,8 +3,8 @@
 import { levelSystem } from './level-system.ref.ts';
 import type { SymmetricProduct } from './leveled-rows.ts';
 import type { DescentState, RefineMath } from './refine-math.ts';
-import { stepListedScales } from './listed-scales.ref.ts';
 import { refitRow } from './refit.ref.ts';
+import { stepScales } from './single-scales.ref.ts';
 import { gatherRows, type LevelStorage, scatterRows } from './stored-levels.ts';
 
 /** Sums in f64. */
@@ -78,4 +78,4 @@ function refit({ rows, gradient }: DescentState, hessian: Float32Array, storage:
   }
 }
 
-export const slowMath: RefineMath = { product, descend, refit, stepScales: stepListedScales };
+export const slowMath: RefineMath = { product, descend, refit, stepScales };

@@ -5,9 +5,9 @@
  */
 import type { Kernels } from '../../kernels/index.ts';
 import type { LeveledRows, SymmetricProduct } from './leveled-rows.ts';
-import { type ListedScales, multiplied } from './listed-scales.ts';
 import { slowMath } from './refine-math.ref.ts';
 import { refitLevels } from './refit.ts';
+import { moveMinima, multiplied, type SingleScales } from './single-scales.ts';
 import type { LevelStorage } from './stored-levels.ts';
 
 /** What descent keeps up to date. */
@@ -28,8 +28,8 @@ export interface RefineMath {
   descend(state: DescentState, hessian: Float32Array, sweeps: number): number;
   /** Refits the levels of all rows to their codes, in place; the state is of the levels before. */
   refit(state: DescentState, hessian: Float32Array, storage: LevelStorage): void;
-  /** One pass over the scales, each to the place in its list that its codes like best; changes them and the state, gives how many. */
-  stepScales(state: DescentState, hessian: Float32Array, scales: ListedScales): number;
+  /** One pass over the scales, each given all others; changes them (and minima with them) and the state, gives how many. */
+  stepScales(state: DescentState, hessian: Float32Array, scales: SingleScales): number;
 }
 
 /** Bytes of Hessian rows that lie in the kernels' memory at a time. */
@@ -94,23 +94,27 @@ function descendColumns(
   return changed;
 }
 
-function stepScales(kernels: Kernels, state: DescentState, hessian: Float32Array, { list, count }: ListedScales): number {
+/** How kernels name types. */
+const roundings = { f32: 0, f16: 1, bf16: 2 };
+
+function stepScales(kernels: Kernels, state: DescentState, hessian: Float32Array, storage: SingleScales): number {
   const { rows: quantized, gradient, decoded } = state;
   const { rows, cols, group, scales } = quantized;
   const [gradientAt, decodedAt] = [kernels.put(gradient), kernels.put(decoded)];
-  const [x, scalesAt, listAt] = [kernels.put(multiplied(quantized)), kernels.put(scales), kernels.put(list)];
+  const [x, scalesAt] = [kernels.put(multiplied(quantized)), kernels.put(scales)];
+  const listed = 'list' in storage;
+  const list = listed
+    ? [kernels.put(storage.list), storage.list.length > storage.count ? 4 * storage.count : 0, storage.count, 0]
+    : [0, 0, 0, roundings[storage.unit]];
   const panel = kernels.alloc(4 * group * cols);
   let changed = 0;
   for (let g = 0; g < cols / group; g++) {
     kernels.f32(panel, group * cols).set(hessian.subarray(g * group * cols, (g + 1) * group * cols));
-    changed += kernels.call(
-      'step_scales',
-      ...[gradientAt, decodedAt, x, panel, rows, cols, group, g],
-      ...[listAt, list.length > count ? 4 * count : 0, count, scalesAt],
-    );
+    changed += kernels.call('step_scales', gradientAt, decodedAt, x, panel, rows, cols, group, g, ...list, scalesAt);
   }
   gradient.set(kernels.f32(gradientAt, gradient.length));
   decoded.set(kernels.f32(decodedAt, decoded.length));
   scales.set(kernels.f32(scalesAt, scales.length));
+  moveMinima(quantized);
   return changed;
 }

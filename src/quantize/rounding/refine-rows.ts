@@ -3,8 +3,8 @@ import { descentState } from './descent.ts';
 import type { KeptCells } from './feedback.ts';
 import { settleKept } from './kept-cells.ts';
 import type { LeveledRows } from './leveled-rows.ts';
-import type { ListedScales } from './listed-scales.ts';
 import type { RefineMath } from './refine-math.ts';
+import type { SingleScales } from './single-scales.ts';
 import type { LevelStorage } from './stored-levels.ts';
 
 export interface RefineRowsOptions {
@@ -28,7 +28,7 @@ export interface RefineRowsOptions {
 export function refineRows(
   w: Float32Array,
   rows: LeveledRows,
-  storage: LevelStorage | ListedScales | undefined,
+  storage: LevelStorage | SingleScales | undefined,
   hessian: Float32Array,
   { rounds, sweeps, math, stored = 'f16' }: RefineRowsOptions,
 ): void {

@@ -7,9 +7,9 @@ import type { IntegerScheme } from '../scheme.ts';
 import { type CodeLists, codeLists, codesAt, placesOf } from './code-lists.ts';
 import type { KeptCells } from './feedback.ts';
 import type { LeveledRows } from './leveled-rows.ts';
-import { type ListedScales, placesIn } from './listed-scales.ts';
 import type { RefineMath } from './refine-math.ts';
 import { refineRows } from './refine-rows.ts';
+import { placesIn, type SingleScales } from './single-scales.ts';
 import type { LevelRange, LevelStorage } from './stored-levels.ts';
 
 /** Sweeps over the columns in one round. */
@@ -29,8 +29,8 @@ export interface RefineTileOptions {
 }
 
 /**
- * Changes codes and scales of a tile and the values of kept cells in place. Tiles that `refines` tells apart stay as they are; scales
- * are refitted where no zero point hangs on them and no other rows share them.
+ * Changes codes and scales of a tile and the values of kept cells in place; zero points stay. Tiles that `refines` tells apart stay as
+ * they are.
  * @param target [to - from, cols]
  * @param hessian [cols, cols]
  */
@@ -51,22 +51,30 @@ export function refineTile(
   else refineRows(target, rows, undefined, hessian, { ...options, rounds: 0, sweeps: SWEEPS * rounds });
   tile.codes.set(codesAt(rows.codes, lists, rows.cols));
   const { codes } = tile.scale!;
-  if (!codes || !storage || 'sets' in storage) return;
+  if (!codes || !storage || !('codeOf' in storage)) return;
   const places = placesIn(storage, tile.scale!.values, rows.cols / rows.group);
   for (const [i, place] of places.entries()) if (place >= 0) codes[i] = storage.codeOf(place);
 }
 
-/** How scales are stored that can be refitted; undefined where they stay. */
-function storageOf(tile: QuantizedTile): LevelStorage | (ListedScales & { codeOf(place: number): number }) | undefined {
+type Listed = Extract<SingleScales, { list: Float32Array }> & { codeOf(place: number): number };
+
+/**
+ * How scales are stored that can be refitted: all of a row together, or one at a time where zero points hang on them or they are
+ * values of a list; undefined where rows share one.
+ */
+function storageOf(tile: QuantizedTile): LevelStorage | Listed | SingleScales | undefined {
   const scale = tile.scale!;
-  if (!isCentred(tile) || !('rows' in scale.per) || scale.per.rows !== 1) return undefined;
+  if (!('rows' in scale.per) || scale.per.rows !== 1) return undefined;
   const { stored, values, codes, parent } = scale;
+  const together = isCentred(tile);
   const range = { highestMinimum: 0, keepsSigns: true };
-  if (isFloat(stored)) return { ...range, unit: stored, lowest: 1, highest: 1, sets: [{ units: values, values }] };
+  if (isFloat(stored)) {
+    return together ? { ...range, unit: stored, lowest: 1, highest: 1, sets: [{ units: values, values }] } : { unit: stored };
+  }
   const bits = typeof stored === 'object' ? stored.bits : 0;
   const ofRow = parent && 'rows' in parent.per && parent.per.rows === 1;
   // The kernel that fits codes and their unit together stores units as f16.
-  if (bits && codes && ofRow && parent.stored === 'f16') {
+  if (together && bits && codes && ofRow && parent.stored === 'f16') {
     return { ...range, unit: 'f16', lowest: 1, highest: 2 ** bits - 1, sets: [{ units: parent.values, codes, values }] };
   }
   return listed(scale, bits);
@@ -77,7 +85,7 @@ function isFloat(stored: Levels['stored']): stored is LevelRange['unit'] {
 }
 
 /** Powers of two by their exponents, 8-bit floats and integers by what their parent makes of them. */
-function listed({ stored, map, parent }: Levels, bits: number): ListedScales & { codeOf(place: number): number } {
+function listed({ stored, map, parent }: Levels, bits: number): Listed {
   if (stored === 'e8m0') {
     const list = Float32Array.from({ length: 255 }, (_, place) => 2 ** (place - 127));
     return { list, count: list.length, codeOf: (place) => place };
@@ -117,6 +125,7 @@ function rowsOf(tile: QuantizedTile, lists: CodeLists): LeveledRows | undefined 
     ...(lists.count > 1 && { entries: lists.size }),
     scales: shared ? new Float32Array(to - from).fill(scale.values[0]!) : scale.values,
     ...(zero && !centred && { mins: minima(tile) }),
+    ...(zero && !centred && zero.kind !== 'minimum' && { zeros: zero.levels.values }),
   };
 }
 

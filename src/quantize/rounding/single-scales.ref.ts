@@ -1,9 +1,9 @@
-/** Scales of a list moved downhill one at a time, slow and obvious. See kernels/assembly/scale_steps.ts. */
-import { type ListedScales, multiplied } from './listed-scales.ts';
+/** Scales moved downhill one at a time, slow and obvious. See kernels/assembly/scale_steps.ts. */
 import type { DescentState } from './refine-math.ts';
+import { moveMinima, multiplied, nearestScale, type SingleScales } from './single-scales.ts';
 
-/** Group after group: each scale to the value of its list nearest to its best one, where the loss falls; at least half a step off. */
-export function stepListedScales(state: DescentState, hessian: Float32Array, { list, count }: ListedScales): number {
+/** Group after group: each scale to the storable value nearest to its best one, where the loss falls. Scales keep their signs. */
+export function stepScales(state: DescentState, hessian: Float32Array, storage: SingleScales): number {
   const { rows: quantized, gradient, decoded } = state;
   const { rows, cols, group, scales } = quantized;
   const groups = cols / group;
@@ -11,7 +11,6 @@ export function stepListedScales(state: DescentState, hessian: Float32Array, { l
   let changed = 0;
   for (let g = 0; g < groups; g++) {
     for (let r = 0; r < rows; r++) {
-      const own = list.length > count ? list.subarray(r * count, (r + 1) * count) : list;
       const first = r * cols + g * group;
       let slope = 0;
       let curvature = 0;
@@ -23,9 +22,9 @@ export function stepListedScales(state: DescentState, hessian: Float32Array, { l
       }
       const scale = scales[r * groups + g]!;
       if (scale === 0 || !(curvature > 0)) continue;
-      const moved = nearestIn(own, scale - slope / curvature);
+      const moved = nearestScale(storage, r, scale - slope / curvature);
       const delta = moved - scale;
-      if (!(delta * (delta * curvature + 2 * slope) < 0)) continue;
+      if (!(moved * scale > 0) || !(delta * (delta * curvature + 2 * slope) < 0)) continue;
       scales[r * groups + g] = moved;
       for (let i = 0; i < group; i++) {
         const value = x[first + i]!;
@@ -38,12 +37,6 @@ export function stepListedScales(state: DescentState, hessian: Float32Array, { l
       changed++;
     }
   }
+  moveMinima(quantized);
   return changed;
-}
-
-/** Of two the lower. */
-function nearestIn(list: Float32Array, x: number): number {
-  let place = 0;
-  while (place + 1 < list.length && x - list[place]! > list[place + 1]! - x) place++;
-  return list[place]!;
 }
