@@ -60,8 +60,8 @@ export function step_scales(
           const at = first + (<usize>i << 2);
           const value = load<f32>(x + at);
           if (value == 0) continue;
-          const step: f32 = moved * value - load<f32>(decoded + at);
-          store<f32>(decoded + at, moved * value);
+          const step = <f32>delta * value;
+          store<f32>(decoded + at, load<f32>(decoded + at) + step);
           addRow(gradient, panel + <usize>i * width, step, cols);
         }
         changed++;

@@ -29,9 +29,8 @@ export function stepScales(state: DescentState, hessian: Float32Array, storage: 
       for (let i = 0; i < group; i++) {
         const value = x[first + i]!;
         if (value === 0) continue;
-        const reached = Math.fround(moved * value);
-        const step = Math.fround(reached - decoded[first + i]!);
-        decoded[first + i] = reached;
+        const step = Math.fround(Math.fround(delta) * value);
+        decoded[first + i]! += step;
         for (let j = 0, h = (g * group + i) * cols; j < cols; j++, h++) gradient[r * cols + j]! += Math.fround(step * hessian[h]!);
       }
       changed++;

@@ -19,6 +19,7 @@ interface Case {
   name: string;
   storage: SingleScales;
   zeros?: boolean;
+  minima?: boolean;
   kept?: boolean;
   own?: boolean;
 }
@@ -27,11 +28,12 @@ const cases: Case[] = [
   { name: 'powers of two', storage: { list: powers, count: powers.length } },
   { name: 'multiples of a float of the row', storage: { list: multiples, count: 63 } },
   { name: 'f16 beside zero points', storage: { unit: 'f16' }, zeros: true },
+  { name: 'f16 beside minima that stay', storage: { unit: 'f16' }, minima: true },
   { name: 'bf16 beside kept cells', storage: { unit: 'bf16' }, kept: true },
   { name: 'f32 over values of each row', storage: { unit: 'f32' }, own: true },
 ];
 
-function start({ zeros, kept, own }: Case): { w: Float32Array; q: LeveledRows } {
+function start({ zeros, minima, kept, own }: Case): { w: Float32Array; q: LeveledRows } {
   const { w, q } = roundedRows(rows, cols, group, 21);
   q.scales.forEach((s, i) => {
     q.scales[i] = roundF16(i % 5 === 4 && !zeros ? -s : s);
@@ -45,6 +47,7 @@ function start({ zeros, kept, own }: Case): { w: Float32Array; q: LeveledRows } 
     q.zeros = q.scales.map((_, i) => (i % 4) - 2);
     q.mins = q.zeros.map((zero, i) => -zero * q.scales[i]!);
   }
+  if (minima) q.mins = q.scales.map((_, i) => 0.01 * ((i % 3) - 1));
   if (kept) q.kept = { mask: Uint8Array.from(w, (_, i) => (i % 13 ? 0 : 255)), values: w.map((value) => value * 1.1) };
   return { w, q };
 }
