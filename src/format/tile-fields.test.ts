@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { quantizeMatrix, quantizeRows } from '../quantize/index.ts';
+import { dequantizeTile, quantizeMatrix, quantizeRows } from '../quantize/index.ts';
+import { encodeRows, schemeForm, surveyScheme } from '../quantize/kinds/encode.ts';
 import { integerForm } from '../quantize/kinds/integer.ts';
-import type { IntegerScheme } from '../quantize/scheme.ts';
+import type { IntegerScheme, SchemeExtras, TableScheme, WeightScheme } from '../quantize/scheme.ts';
+import { tableNames } from '../quantize/scheme.ts';
+import type { Levels } from '../quantized/types.ts';
 import { packTile, unpackTile } from './packings.ts';
 import { randomValues } from './synthetic.fixture.ts';
 import { fieldSizes, fieldType, tileLabel } from './tile-fields.ts';
@@ -73,4 +76,94 @@ test('fields and their names', () => {
   expect(fieldSizes(form, 48)).toEqual({ codes: { rowBytes: 18 }, scale: { rowBytes: 6 }, zero: { rowBytes: 2 } });
   expect(['codes', 'scale', 'zero'].map((key) => fieldType(form, key))).toEqual(['u8', 'bf16', 'u8']);
   expect(tileLabel(form)).toBe('int3 g16 asym');
+});
+
+describe('every kind with everything that is kept apart', () => {
+  const [height, width] = [7, 96];
+  const place = { name: 'm', shape: [height, width] as const, from: 0, to: height };
+  // A row of zeros, a column of zeros, values that differ by magnitudes.
+  const values = randomValues(height * width, 11).map((value, i) =>
+    Math.floor(i / width) === 2 || i % width === 5 ? 0 : value * 2 ** ((i % 9) - 6),
+  );
+  const inputs = {
+    meansquare: Float32Array.from({ length: width }, (_, c) => 1 + (c % 7)),
+    absmax: Float32Array.from({ length: width }, (_, c) => 1 + ((c * 31) % width)),
+  };
+
+  const grouped = { granularity: { group: 16 }, scaleType: 'f16' } as const;
+  const table = (name: TableScheme['table'], more: Partial<TableScheme> = {}): TableScheme => ({
+    ...{ kind: 'table', table: name, range: 'absmax', ...grouped },
+    ...more,
+  });
+  const book = { kind: 'codebook', weighted: false, bookType: 'f16' } as const;
+  const kinds: WeightScheme[] = [
+    { kind: 'integer', bits: 4, symmetric: true, range: 'absmax-half', ...grouped },
+    { kind: 'integer', bits: 3, symmetric: false, range: 'minmax', ...grouped },
+    { kind: 'integer', bits: 1, symmetric: true, range: 'absmax-half', granularity: 'tensor', scaleType: 'f32' },
+    { kind: 'integer', bits: 3, symmetric: false, range: 'minmax', ...grouped, nested: { bits: 4, per: 'row' } },
+    { kind: 'integer', bits: 4, symmetric: false, zero: 'float', range: 'minmax', ...grouped, nested: { bits: 6, per: 'row' } },
+    { kind: 'integer', bits: 5, symmetric: true, range: 'absmax-half', ...grouped, nested: { bits: 8, per: 'row' } },
+    ...tableNames.flatMap((name) => [
+      table(name),
+      table(name, { granularity: 'channel', scaleType: 'bf16', range: 'mse' }),
+      table(name, { granularity: 'tensor', scaleType: 'f32' }),
+      table(name, { nested: { bits: 8, per: 'tensor' }, scaleType: 'f32' }),
+      table(name, { nested: { bits: 3, per: 'row' }, range: 'imatrix' }),
+    ]),
+    ...(['e2m1', 'e2m3', 'e3m2', 'e4m3', 'e5m2'] as const).map((element) => ({ kind: 'mx', element, exponent: 'best' }) as const),
+    ...(['six', 'four-over-six', 'search'] as const).map((scale) => ({ kind: 'nvfp4', scale }) as const),
+    ...([1, 3, 5, 8] as const).map((bits) => ({ ...book, bits, dim: 1, per: 'row' }) as const),
+    { ...book, bits: 4, dim: 1, per: 'tensor', bookType: 'f32' },
+    { ...book, bits: 5, dim: 2, per: 'tensor', bookType: 'bf16' },
+    { ...book, bits: 6, dim: 4, per: 'row', weighted: true },
+  ];
+  const parts: SchemeExtras[] = [
+    {},
+    { split: { sparse: { share: 0.03, by: 'sensitivity' } } },
+    { split: { sparse: { share: 0.03, by: 'magnitude' }, columns: { count: 2 } } },
+    { split: { lowRank: { rank: 2, weighted: true } } },
+    { balance: 'sinkhorn' },
+    {
+      split: { sparse: { share: 0.05, by: 'magnitude' }, columns: { count: 3 }, lowRank: { rank: 1, weighted: false } },
+      balance: 'sinkhorn',
+    },
+  ];
+
+  const stored = ({ values: all, stored: how, codes, parent }: Levels): unknown => ({
+    ...{ values: all, how, codes },
+    parent: parent && stored(parent),
+  });
+
+  test.each(kinds.map((kind) => ({ kind, label: JSON.stringify(kind) })))('$label', ({ kind }) => {
+    for (const part of parts) {
+      const scheme = { ...kind, ...part };
+      const survey = surveyScheme(values, place, scheme, inputs);
+      const form = schemeForm(scheme, width);
+      const where = JSON.stringify(part);
+      const whole = packTile(encodeRows(values, place, scheme, inputs, survey), form);
+      for (const [from, to] of [
+        [0, height],
+        [2, 5],
+      ] as const) {
+        const rowsHere = values.slice(from * width, to * width);
+        const tile = encodeRows(rowsHere, { ...place, from, to }, scheme, inputs, survey);
+        const fields = packTile(tile, form);
+        const sizes = fieldSizes(form, width);
+        expect(Object.keys(fields).sort(), where).toEqual(Object.keys(sizes).sort());
+        for (const [key, { rowBytes, whole: all }] of Object.entries(sizes)) {
+          expect(fields[key]!.length, `${where} ${key}`).toBe(all ?? (to - from) * rowBytes);
+          // Rows of their own: any worker can write any rows, and what all share is the same for all.
+          expect(fields[key], `${where} ${key}`).toEqual(all ? whole[key] : whole[key]!.slice(from * rowBytes, to * rowBytes));
+        }
+        const back = unpackTile(form, fields, { rows: height, cols: width, from, to });
+        expect(dequantizeTile(back), where).toEqual(dequantizeTile(tile));
+        expect([...back.codes], where).toEqual([...tile.codes]);
+        expect(stored(back.scale!), where).toEqual(stored(tile.scale!));
+        expect({ ...back.sparse }, where).toEqual({ ...tile.sparse });
+        expect({ ...back.columns }, where).toEqual({ ...tile.columns });
+        expect({ ...back.lowRank }, where).toEqual({ ...tile.lowRank });
+        expect(back.columnScale, where).toEqual(tile.columnScale);
+      }
+    }
+  });
 });

@@ -92,6 +92,8 @@ interface Work {
   wide: number;
   across: number;
   books: number;
+  /** How many books of the matrix come before: what a book starts from does not depend on the tile. */
+  before: number;
 }
 
 function prepared(x: Float32Array, place: TilePlace, options: CodebookOptions): { work: Work; scale: Levels } {
@@ -129,6 +131,7 @@ function prepared(x: Float32Array, place: TilePlace, options: CodebookOptions): 
     wide,
     across: Math.ceil(cols / wide),
     books: sharedCount(per, { from, to, cols }),
+    before: per.rows === 0 ? 0 : Math.floor(from / per.rows) * Math.ceil(cols / wide),
   };
   // Tiles with given books may begin inside of one; then every row is looked up by itself.
   if (isPart && per.rows > 1)
@@ -201,7 +204,7 @@ function learned(work: Work, options: CodebookOptions): Float32Array {
     if (dim === 1) out.set(centersOf(value, entries, weight), at);
     else {
       const vectors = sampled({ value, dim, ...(weight && { weight }) }, Math.max(sample, 4 * entries));
-      out.set(clusterVectors(vectors, entries, { seed: seed + book, ...(rounds !== undefined && { rounds }) }).centers, at);
+      out.set(clusterVectors(vectors, entries, { seed: seed + work.before + book, ...(rounds !== undefined && { rounds }) }).centers, at);
     }
   }
   floatTypes[stored].roundRun(out, 0, out.length);

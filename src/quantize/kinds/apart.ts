@@ -1,9 +1,13 @@
 /** What a split takes out of a matrix before the rest is quantized. */
 import { RecipeError } from '../../errors.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
+import { storedValue } from '../stored-value.ts';
 
 type Sparse = NonNullable<QuantizedTile['sparse']>;
 type Columns = NonNullable<QuantizedTile['columns']>;
+
+/** How what is kept apart is stored. */
+export const APART = 'f16';
 
 /** Values of each row that stay: at least one. */
 export function sparsePerRow(share: number, cols: number): number {
@@ -13,8 +17,9 @@ export function sparsePerRow(share: number, cols: number): number {
 /**
  * The `perRow` values of each row with the largest scores, in order of column; equal scores go to the lower column.
  * @param x and score [rows, cols]
+ * @throws NumericError for values that f16 does not hold
  */
-export function outliersOf(x: Float32Array, score: Float32Array, cols: number, perRow: number): Sparse {
+export function outliersOf(x: Float32Array, score: Float32Array, cols: number, perRow: number, name: string): Sparse {
   const rows = x.length / cols;
   const row = new Int32Array(rows * perRow);
   const col = new Int32Array(rows * perRow);
@@ -25,10 +30,10 @@ export function outliersOf(x: Float32Array, score: Float32Array, cols: number, p
     for (const [i, c] of kept.entries()) {
       row[r * perRow + i] = r;
       col[r * perRow + i] = c;
-      value[r * perRow + i] = x[r * cols + c]!;
+      value[r * perRow + i] = storedValue(APART, x[r * cols + c]!, 'an outlier', name);
     }
   }
-  return { row, col, value, stored: 'f16' };
+  return { row, col, value, stored: APART };
 }
 
 /** The columns whose inputs are largest, in order. @param absmax [cols] */
@@ -51,8 +56,10 @@ export function outlierColumns(
   }
   const index = largest(absmax, count);
   const value = new Float32Array((x.length / cols) * count);
-  for (let r = 0; r * cols < x.length; r++) for (const [j, c] of index.entries()) value[r * count + j] = x[r * cols + c]!;
-  return { index, value, stored: 'f16' };
+  for (let r = 0; r * cols < x.length; r++) {
+    for (const [j, c] of index.entries()) value[r * count + j] = storedValue(APART, x[r * cols + c]!, 'an outlier column', name);
+  }
+  return { index, value, stored: APART };
 }
 
 /** A copy of x in which what is kept apart is 0, so that it does not widen the range of the rest. */

@@ -11,7 +11,7 @@ import type { WeightScheme } from '../scheme.ts';
 import { sinqScales } from '../sinq.ts';
 import { lowRankOf } from '../split/low-rank.ts';
 import type { StatisticKind } from '../statistics.ts';
-import { outlierColumns, outliersOf, sparsePerRow, withoutApart } from './apart.ts';
+import { APART, outlierColumns, outliersOf, sparsePerRow, withoutApart } from './apart.ts';
 import { kindOf } from './registry.ts';
 import type { InputStatistics, Survey } from './types.ts';
 
@@ -32,8 +32,8 @@ export function schemeForm(scheme: WeightScheme, cols: number): TileForm {
   return {
     ...kindOf(scheme).form(scheme),
     ...(balance && { columnScale: 'f32' as const }),
-    ...(sparse && { sparse: { perRow: sparsePerRow(sparse.share, cols), stored: 'f16' as const } }),
-    ...(columns && { columns: { count: columns.count, stored: 'f16' as const } }),
+    ...(sparse && { sparse: { perRow: sparsePerRow(sparse.share, cols), stored: APART } }),
+    ...(columns && { columns: { count: columns.count, stored: APART } }),
     ...(lowRank && { lowRank: { rank: lowRank.rank, stored: 'f16' as const } }),
   };
 }
@@ -123,7 +123,7 @@ export function takenApart(
   const cols = shape[1];
   const wide = columns && outlierColumns(x, inputs.absmax, cols, columns.count, name);
   const narrow = withoutApart(x, cols, undefined, wide);
-  const kept = sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs, survey, counts), cols, sparsePerRow(sparse.share, cols));
+  const kept = sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs, survey, counts), cols, sparsePerRow(sparse.share, cols), name);
   return { rest: withoutApart(narrow, cols, kept), ...(kept && { sparse: kept }), ...(wide && { columns: wide }) };
 }
 

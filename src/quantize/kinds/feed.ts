@@ -17,6 +17,7 @@ import type { RefineMath } from '../rounding/refine-math.ts';
 import { refineTile } from '../rounding/refine-tile.ts';
 import type { IntegerScheme, WeightScheme } from '../scheme.ts';
 import { lowRankOf } from '../split/low-rank.ts';
+import { APART } from './apart.ts';
 import { divided, inSpaceOf, surveyScheme, takenApart } from './encode.ts';
 import { rangesOf } from './integer.ts';
 import { kindOf } from './registry.ts';
@@ -57,7 +58,7 @@ export function feedRows(
   const { rest, ...apart } = takenApart(x, place, scheme, space, survey, countsOf(space.factor));
   const mask = keptCells(apart, place.to - place.from, cols);
   // Divided by a factor a value has no type that it is stored in: it is rounded when it is multiplied again.
-  const kept = mask && { mask, stored: columnScale ? ('f32' as const) : ('f16' as const) };
+  const kept: KeptCells | undefined = mask && { mask, stored: columnScale ? 'f32' : APART };
   const target = divided(x, cols, columnScale);
   const fed = fedTile(tools, target, divided(rest, cols, columnScale), place, scheme, space, survey, kept);
   const { hessian } = space;
@@ -104,7 +105,7 @@ function gptqScheme({ split: _, balance: __, nested: ___, ...scheme }: IntegerSc
 }
 
 function storedKept(values: Float32Array, cols: number, columnScale?: Float32Array): Float32Array {
-  const { round } = floatTypes.f16;
+  const { round } = floatTypes[APART];
   return columnScale ? values.map((value, i) => round(Math.fround(value * columnScale[i % cols]!))) : values;
 }
 
@@ -114,7 +115,7 @@ function withCorrection(tile: QuantizedTile, lowRank: Survey['lowRank'], rank: n
   const cols = tile.shape[1];
   const a = lowRank.a.slice(tile.from * rank, tile.to * rank);
   const { b } = lowRank;
-  const { round } = floatTypes.f16;
+  const { round } = floatTypes[APART];
   const value = tile.sparse?.value.map((held, i) => {
     let sum = held;
     for (let k = 0; k < rank; k++) sum += a[tile.sparse!.row[i]! * rank + k]! * b[k * cols + tile.sparse!.col[i]!]!;

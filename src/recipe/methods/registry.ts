@@ -8,6 +8,7 @@ import { kv } from './kv.ts';
 import { llmInt8 } from './llm-int8.ts';
 import { rtn } from './rtn.ts';
 import { sinq } from './sinq.ts';
+import { spqr } from './spqr.ts';
 import { binary, fp4, nf4, ternary } from './tables.ts';
 import { awq, quarot, smoothquant } from './transforms.ts';
 import type { Method } from './types.ts';
@@ -27,6 +28,7 @@ export const methods: Readonly<Record<string, Method>> = {
   sinq,
   codebook,
   squeezellm,
+  spqr,
   ternary,
   binary,
   mx,
