@@ -67,7 +67,9 @@ function fed(x: Float32Array, place: TilePlace, scheme: GptqScheme, options: Mat
       next: 'give statistics with a hessian and kernels, or leave rounding out',
     });
   }
-  const factor = factorizeHere(kernels, hessian, { damp, order, name });
+  const { granularity } = scheme;
+  const group = typeof granularity === 'object' ? granularity.group : 1;
+  const factor = factorizeHere(kernels, hessian, { damp, order, group, name });
   if ('fallback' in factor) {
     throw new NumericError({ what: factor.fallback, where: name, next: 'calibrate with more tokens, or leave rounding out' });
   }

@@ -324,6 +324,30 @@ describe('a correction of low rank', () => {
   });
 });
 
+describe('inputs that are always zero', () => {
+  const dead = [4, 77, 190];
+  const h = hessian.slice();
+  for (const c of dead) for (let j = 0; j < cols; j++) h[c * cols + j] = h[j * cols + c] = 0;
+  const factor = factorizeHere(kernels, h, { damp, order: 'activation', name: 'w' });
+  if ('fallback' in factor) throw new Error(factor.fallback);
+  const meansquare = Float32Array.from({ length: cols }, (_, i) => h[i * (cols + 1)]!);
+  const inputs: FedInputs = { factor, hessian: h.map((x, at) => (at % (cols + 1) === 0 && x > 0 ? x + 1e-3 : x)), meansquare };
+
+  it.each([
+    {},
+    { split: { sparse: { share: 0.02, by: 'sensitivity' } } },
+    { split: { lowRank: { rank: 3, weighted: true } } },
+    { balance: 'sinkhorn' },
+  ] as Partial<WeightScheme>[])('count for nothing and break nothing: %j', (extras) => {
+    const scheme = { ...grids['nf4']!, ...extras, rounding: rounding(2) } as WeightScheme;
+    const found = feedRows(tools, w, place, scheme, inputs, surveyFed(tools, w, place, scheme, inputs));
+    const decoded = dequantizeTile(found);
+    expect(decoded.every(Number.isFinite)).toBe(true);
+    const nearest = encodeRows(w, place, grids['nf4']!, inputs);
+    expect(total(losses(decoded, inputs.hessian))).toBeLessThan(0.8 * total(losses(dequantizeTile(nearest), inputs.hessian)));
+  });
+});
+
 it('refuses codes of vectors', () => {
   const inputs = inputsOf('natural');
   const scheme: WeightScheme = { kind: 'codebook', bits: 4, dim: 2, per: 'tensor', weighted: false, bookType: 'f16' };

@@ -38,6 +38,9 @@ export interface FeedTools {
 /** Rows that are fed at a time where the whole matrix has to be seen. */
 const SURVEY_ROWS = 128;
 
+/** The Hessian is damped, but for inputs that are always zero: so little more makes it positive definite. */
+const DEAD_SHARE = 1e-6;
+
 /**
  * @param x what the codes aim at, [to - from, cols]; not a view of the kernels' memory
  * @throws NumericError for NaN, infinities and feedback that overflows, RecipeError for groups or statistics that do not fit
@@ -145,5 +148,6 @@ export function surveyFed(tools: FeedTools, x: Float32Array, place: TilePlace, s
     for (let i = 0; i < part.length; i++) error[at + i] = part[i]! - decoded[i]!;
   }
   const { rank } = lowRank;
-  return { ...found, lowRank: lowRankOf(error, place.shape, { rank, inputs: { hessian: inputs.hessian, damp: 0 } }, place.name) };
+  const weighting = { hessian: inputs.hessian, damp: DEAD_SHARE };
+  return { ...found, lowRank: lowRankOf(error, place.shape, { rank, inputs: weighting }, place.name) };
 }
