@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { open } from '../format/index.ts';
 import type { Model } from '../format/types.ts';
 import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
+import type { StatisticsReader } from '../quantize/statistics.ts';
 import { spillBytes } from './memory.ts';
 import { plan } from './plan.ts';
 
@@ -39,6 +40,26 @@ test.each(measured)(
     expect(peakMemory).toBeLessThan(1.45 * peak);
   },
 );
+
+test('the bound leaves a tenth to what statistics from a file took with 2 threads', async () => {
+  const model = await open(defaultModel);
+  const statistics: StatisticsReader = {
+    name: 'statistics',
+    linears: () => [],
+    has: () => true,
+    shape: (linear) => [model.tensors.find(({ name }) => name === `${linear}.weight`)!.stored.cols],
+    tokens: () => 32768,
+    shared: (linear) => linear,
+    read: async () => new Float32Array(0),
+    fingerprint: async () => '',
+    close: async () => {},
+  };
+  const recipe = { version: 1, container: 'gguf', fileType: 'q4_k_m', rounding: { kind: 'gptq' } } as const;
+  const { peakMemory } = await plan(model, recipe, { threads: 2, statistics });
+  await model.close();
+  expect(peakMemory).toBeGreaterThan(229e6 / 0.9);
+  expect(peakMemory).toBeLessThan(1.45 * 229e6);
+});
 
 test('what a run frees in blocks of less than 32 MiB stays with the process', () => {
   const spec = { hidden: 1024, intermediate: 3072, heads: 16, headDim: 64 } as Parameters<typeof keptRunBytes>[0];

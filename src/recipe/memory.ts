@@ -10,7 +10,7 @@ import { isSolved, sourceRowBytes, tilesOf } from './tiles.ts';
 /**
  * Measured: Node itself with the library; a worker's own isolate and kernels; and what an isolate lets pile up outside of its heap
  * before it collects (V8 allows 64 MB). A worker does that with integer grids, which are encoded in JavaScript arrays, and the main
- * isolate with what the runtime gives back of each run of a layer.
+ * isolate with Hessians that are solved and with what the runtime gives back of each run of a layer.
  */
 const BASE_MEMORY = 160e6;
 const WORKER_MEMORY = 30e6;
@@ -53,7 +53,9 @@ function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibrat
   const twice = walks(calibration);
   const solve = Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? solveBytes(node.group) : 0)));
   if (!calibration || !spec)
-    return solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)));
+    return (
+      (solve && GARBAGE) + solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)))
+    );
   const { context } = calibration;
   const captured = nodes.map((node) => {
     if (node.kind !== 'capture') return 0;
