@@ -44,9 +44,10 @@ export async function windowsOf(
   { text: file }: { text?: string },
 ): Promise<CalibrationWindows | undefined> {
   if (!calibration) return undefined;
-  const { text } = calibrationTextFrom(file);
+  const { text, dataset } = calibrationTextFrom(file);
   return calibrationWindows(model.spec!, await model.tokenizer(), text, {
     context: calibration.context,
+    name: dataset,
     // A number that nobody asked for is cut to what the text holds.
     ...(recipe.calibration?.samples !== undefined && { samples: recipe.calibration.samples }),
     ...(calibration.seed !== undefined && { seed: calibration.seed }),

@@ -4,7 +4,7 @@
 
 import type { JsonObject } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
-import { fingerprint, sha256 } from '../format/fingerprint.ts';
+import { fingerprint, identity, sameSource, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
 import { linearOf } from '../model/index.ts';
@@ -159,7 +159,13 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, model),
     convention: container.convention,
-    warnings: [...model.warnings, ...warnings, ...(options.requantize ? [] : roundedTwice(schemes)), ...layout.warnings],
+    warnings: [
+      ...model.warnings,
+      ...warnings,
+      ...(await statisticsWarnings(model, statistics)),
+      ...(options.requantize ? [] : roundedTwice(schemes)),
+      ...layout.warnings,
+    ],
     key: await runKey(source, json, layout, importance),
   };
 }
@@ -238,6 +244,15 @@ function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightT
       next: 'make them with fewbits calibrate, or keep the tensor with --keep',
     });
   }
+}
+
+/** Statistics of another model pass every check of shapes. */
+async function statisticsWarnings(model: Model, statistics: StatisticsReader | undefined): Promise<string[]> {
+  const { provenance, name } = statistics ?? {};
+  if (!provenance || sameSource(provenance, await identity(model.checkpoint))) return [];
+  return [
+    `${name}: the statistics were made from another model, or from another file of it; make them from this one with fewbits calibrate`,
+  ];
 }
 
 /** Quantizing what is quantized adds the errors of both. */

@@ -30,6 +30,8 @@ export interface Report {
   recipe: unknown;
   /** The text that activations were collected on. */
   calibration?: CalibrationFacts['calibration'];
+  /** The file that told of the inputs instead. */
+  statistics?: CalibrationFacts['statistics'];
   /** How the Hessian of each input was solved. */
   solves?: CalibrationFacts['solves'];
   tensors: TensorReport[];

@@ -29,6 +29,7 @@ interface Report {
   resumed: number;
   warnings: string[];
   solves: Solve[];
+  calibration: { text: { name: string; sha256: string } };
   tensors: { source: string; scheme: string; sqnr: number }[];
 }
 
@@ -64,6 +65,22 @@ describe('outputs', () => {
     );
     expect(found).toMatchObject({ ok: true, problems: [] });
     for (const { sqnr } of found.tensors) if (sqnr !== null) expect(sqnr).toBeGreaterThan(7);
+  });
+
+  test('the report names the statistics, and a plan those of another model', async () => {
+    const report = readJson<{ statistics: object }>(at('q4_k_m.gguf.report.json'));
+    expect(report.statistics).toMatchObject({
+      name: 'stats.safetensors',
+      fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/),
+      text: { name: 'tinystories.train.txt', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      samples: 4,
+      context: 64,
+      tokens: 256,
+    });
+    const other = ['plan', at('q4_k_m.gguf'), '--type', 'q4_0', ...gptq, '--requantize', '--stats', stats];
+    const { warnings } = await json<Report>(...other);
+    expect(warnings).toEqual([expect.stringMatching(/^stats\.safetensors: the statistics were made from another model/)]);
+    expect((await json<Report>('plan', 'default', '--type', 'q4_0', ...gptq, '--stats', stats)).warnings).toEqual([]);
   });
 
   test('compare runs them all, and evaluate and generate those in activation order', async () => {
@@ -111,6 +128,7 @@ describe.each([
     const duration = performance.now() - began;
     const whole = hashes(place('whole'), [report]);
     expect(reportAt('whole').solves).toHaveLength(4);
+    expect(reportAt('whole').calibration.text).toMatchObject({ name: 'tinystories.train.txt' });
     let resumed = 0;
     // Half of a run is start: models and kernels are loaded.
     for (const part of [0.35, 0.5, 0.65, 0.8, 0.95]) {

@@ -11,6 +11,8 @@ export interface CalibrationWindows {
   ids: Int32Array;
   samples: number;
   context: number;
+  /** Of the text. */
+  name?: string;
   warnings: readonly string[];
 }
 
@@ -19,6 +21,8 @@ export interface CalibrationOptions {
   samples?: number;
   /** Tokens in a window. */
   context: number;
+  /** Of the text, for reports. */
+  name?: string;
   /** The text is conversations, rendered by it. */
   chatTemplate?: ChatTemplate;
   /** Windows begin at random places; by default they follow each other from the beginning. */
@@ -35,7 +39,7 @@ export function calibrationWindows(
   spec: ModelSpec,
   tokenizer: Tokenizer,
   text: string,
-  { samples: wanted, context, chatTemplate, seed }: CalibrationOptions,
+  { samples: wanted, context, name, chatTemplate, seed }: CalibrationOptions,
 ): CalibrationWindows {
   checkContext(spec, context);
   const parts = chatTemplate ? renderedChats(text, chatTemplate) : [text];
@@ -61,7 +65,7 @@ export function calibrationWindows(
   const warnings = short
     ? [`the calibration text has only ${samples} windows of ${context} tokens, ${defaultSamples} are usual`]
     : [];
-  return { ids, samples, context, warnings };
+  return { ids, samples, context, ...(name !== undefined && { name }), warnings };
 }
 
 function checkContext({ context: limit, rope }: ModelSpec, context: number): void {
