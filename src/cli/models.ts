@@ -25,8 +25,11 @@ export function evaluationText(file?: string): string {
 
 /** The text to calibrate on; without a file the built-in one. */
 export function calibrationTextFrom(file?: string): { text: string; dataset: string } {
-  const path = file ?? calibrationText;
-  return { text: readText(path), dataset: basename(path) };
+  return { text: readText(file ?? calibrationText), dataset: calibrationTextName(file) };
+}
+
+export function calibrationTextName(file?: string): string {
+  return basename(file ?? calibrationText);
 }
 
 /** `--stats`: stays open, because a run reads from it what it needs. */

@@ -6,9 +6,9 @@ import type { JsonObject } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
 import { fingerprint, identity, sameSource, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
-import type { ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
+import type { Container, ContainerName, Layout, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
 import { linearOf } from '../model/index.ts';
-import { schemeLabel } from '../quantize/scheme.ts';
+import { type Rounding, type Scheme, schemeLabel } from '../quantize/scheme.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
@@ -56,6 +56,8 @@ export interface PlannedTensor {
   /** Canonical name. */
   source: string;
   scheme: string;
+  /** How its codes are chosen; left out: the nearest ones. */
+  feedback?: Rounding['kind'];
   bytes: number;
   shape: readonly number[];
 }
@@ -110,9 +112,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   }
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
-  const quantized = schemes.some(
-    ({ scheme }) => scheme.kind === 'integer' || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
-  );
+  const quantized = schemes.some(({ scheme }) => isQuantized(scheme));
   const calibration = plannedCalibration(model, parsed, schemes, options);
   // What a run does not use says nothing about its output.
   const { calibration: _, ...used } = parsed;
@@ -150,7 +150,14 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     ...(statistics && { statistics }),
     ...(calibration && { calibration }),
     nodes,
-    tensors: layout.tensors.map((t) => ({ name: t.name, source: t.source, scheme: t.label, bytes: t.bytes, shape: t.shape })),
+    tensors: layout.tensors.map((t) => ({
+      name: t.name,
+      source: t.source,
+      scheme: t.label,
+      ...feedbackOf(t),
+      bytes: t.bytes,
+      shape: t.shape,
+    })),
     bytes,
     parameters: count,
     bitsPerWeight: count ? (8 * data) / count : 0,
@@ -158,7 +165,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     spillBytes: spillBytes(model, calibration),
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, model),
-    convention: container.convention,
+    convention: conventionOf(container, layout),
     warnings: [
       ...model.warnings,
       ...warnings,
@@ -216,6 +223,24 @@ function plannedCalibration(
   }
   const layers = needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
   return { ...stated, samples, context, tokens: samples * context, layers };
+}
+
+function feedbackOf({ scheme }: PlacedTensor): Pick<PlannedTensor, 'feedback'> {
+  return scheme.kind !== 'keep' && scheme.rounding ? { feedback: scheme.rounding.kind } : {};
+}
+
+/** What is rounded with feedback is not what a container's own tools encode. */
+function conventionOf({ convention, feedbackConvention = convention }: Container, { tensors }: Layout): string {
+  const quantized = tensors.filter(({ scheme }) => isQuantized(scheme));
+  const solved = quantized.flatMap(({ scheme }) => (scheme.kind !== 'keep' && scheme.rounding ? [scheme.rounding] : []));
+  if (solved.length === 0) return convention;
+  const refitted = solved.some(({ refine }) => refine > 0) ? ', scales and codes refined' : '';
+  const fed = `${feedbackConvention}; codes by GPTQ${refitted}`;
+  return solved.length === quantized.length ? fed : `${convention}; of ${solved.length} tensors: ${fed}`;
+}
+
+function isQuantized(scheme: Scheme): boolean {
+  return scheme.kind === 'integer' || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
 }
 
 /** What of it is the recipe's. */

@@ -1,5 +1,6 @@
 import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
-import type { Plan } from '../recipe/plan.ts';
+import { linearOf } from '../model/index.ts';
+import type { Plan, PlannedTensor } from '../recipe/plan.ts';
 import type { SolveRecord } from './calibration/solver.ts';
 import type { CalibrationFacts } from './calibration/steps.ts';
 
@@ -10,6 +11,8 @@ export interface TensorReport extends Partial<TensorError> {
   /** Canonical name. */
   source: string;
   scheme: string;
+  /** How its codes were chosen; left out: the nearest ones. */
+  feedback?: NonNullable<PlannedTensor['feedback']>;
   bytes: number;
 }
 
@@ -48,6 +51,7 @@ export interface RunFacts extends CalibrationFacts {
 }
 
 export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report {
+  const fallen = new Set(facts.solves?.flatMap(({ linears, fallback }) => (fallback === undefined ? [] : linears)));
   return {
     ...facts,
     container: plan.container,
@@ -57,11 +61,12 @@ export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report 
     warnings: [...plan.warnings, ...solveWarnings(facts.solves ?? [])],
     runtimes: plan.runtimes,
     recipe: plan.recipe,
-    tensors: plan.tensors.map(({ name, source, scheme, bytes }, i) => ({
+    tensors: plan.tensors.map(({ name, source, scheme, feedback, bytes }, i) => ({
       ...(errors[i]!.length > 0 && tensorError(name, plan.layout.tensors[i]!.from.rows, errors[i]!)),
       name,
       source,
       scheme,
+      ...(feedback && !fallen.has(linearOf(source)) && { feedback }),
       bytes,
     })),
   };

@@ -15,6 +15,7 @@ import {
   readJson,
   refuse,
   start,
+  succeed,
   temporaryFolder,
   writeBag,
 } from './cli.ts';
@@ -30,7 +31,7 @@ interface Report {
   warnings: string[];
   solves: Solve[];
   calibration: { text: { name: string; sha256: string } };
-  tensors: { source: string; scheme: string; sqnr: number }[];
+  tensors: { source: string; scheme: string; feedback?: string; sqnr: number }[];
 }
 
 const folder = temporaryFolder();
@@ -79,8 +80,29 @@ describe('outputs', () => {
     });
     const other = ['plan', at('q4_k_m.gguf'), '--type', 'q4_0', ...gptq, '--requantize', '--stats', stats];
     const { warnings } = await json<Report>(...other);
-    expect(warnings).toEqual([expect.stringMatching(/^stats\.safetensors: the statistics were made from another model/)]);
+    expect(warnings).toEqual([expect.stringMatching(/stats\.safetensors: the statistics were made from another model/)]);
     expect((await json<Report>('plan', 'default', '--type', 'q4_0', ...gptq, '--stats', stats)).warnings).toEqual([]);
+  });
+
+  test('a plan says what GPTQ rounds, and how', async () => {
+    const command = ['plan', 'default', '--type', 'q4_k_m', '--keep', '*layers.0*', ...gptq];
+    const text = await succeed(...command, '--stats', stats);
+    expect(text).toMatch(/blk\.1\.attn_q\.weight +q4_k gptq /);
+    expect(text).toMatch(/blk\.0\.attn_q\.weight +bf16 /);
+    expect(text).toContain('rounding: GPTQ of 22 tensors, damp 0.01, 2 rounds of refinement, statistics from ');
+    expect(text).toMatch(/convention: ggml block types as llama\.cpp reads them; .*codes by GPTQ/);
+    expect(text).not.toContain('encoded as llama.cpp does');
+    expect(await succeed(...command)).toMatch(/refinement, calibrated on tinystories\.train\.txt\n/);
+    expect(await succeed('plan', 'default', '--type', 'q4_0')).not.toMatch(/GPTQ|gptq/);
+    const { warnings, tensors } = await json<Report>('plan', 'default', '--type', 'f16', ...gptq);
+    expect(warnings).toEqual(['nothing is rounded by GPTQ here: no quantized matrix takes it']);
+    expect(tensors.filter(({ feedback }) => feedback)).toEqual([]);
+  });
+
+  test('after GPTQ the table of errors says what it does not show', async () => {
+    const command = ['quantize', 'default', '-o', at('said.gguf'), '--type', 'q4_0', '--layers', '0-0', '--force', '--quiet'];
+    expect(await succeed(...command, ...gptq, '--stats', stats)).toMatch(/q4_0 gptq .*These are errors of weights\. GPTQ/s);
+    expect(await succeed(...command)).not.toContain('GPTQ');
   });
 
   test('compare runs them all, and evaluate and generate those in activation order', async () => {
@@ -214,10 +236,20 @@ describe('a bag of tensors and its statistics', () => {
       { b: 'a' },
     );
     const grid = ['--bits', '4', '--group', '64', '--to', 'fewbits', '--range', 'absmax'];
-    const { solves, warnings } = await json<Report>('quantize', bag, '-o', at('fallen'), ...gptq, ...grid, '--stats', bad);
+    const { solves, warnings, tensors } = await json<Report>(
+      'quantize',
+      bag,
+      '-o',
+      at('fallen'),
+      ...gptq,
+      ...grid,
+      '--stats',
+      bad,
+    );
     expect(solves).toEqual([
       expect.objectContaining({ linears: ['a', 'b'], retries: 3, damp: 10, fallback: expect.any(String) }),
     ]);
+    expect(tensors.filter(({ feedback }) => feedback)).toEqual([]);
     expect(warnings).toEqual([
       'a.weight: rounded to nearest: the Hessian is not positive definite, even with damp 10',
       'b.weight: rounded to nearest: the Hessian is not positive definite, even with damp 10',

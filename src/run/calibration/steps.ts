@@ -46,6 +46,9 @@ export interface CalibratedParts {
   signal?: AbortSignal;
 }
 
+/** Without the folders of this machine. */
+const fileName = (path: string) => path.split(/[\\/]/).at(-1)!;
+
 type Calibrated = Extract<PlanNode, { kind: 'capture' | 'solve' | 'propagate' }>;
 
 export class CalibratedSteps {
@@ -91,7 +94,7 @@ export class CalibratedSteps {
           },
         }),
       ...(statistics && {
-        statistics: { name: statistics.name, fingerprint: await statistics.fingerprint(), ...statistics.provenance },
+        statistics: { name: fileName(statistics.name), fingerprint: await statistics.fingerprint(), ...statistics.provenance },
       }),
       ...(records.length > 0 && { solves: records }),
     };
