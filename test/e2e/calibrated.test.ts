@@ -126,9 +126,10 @@ describe('outputs', () => {
     expect(hashes(at('wasm'), ['report.json'])).toEqual(hashes(at('gptq-act-order'), ['report.json']));
   });
 
-  test('GGUF files have no g_idx: their groups stay, and --act-order is the order there is anyway', async () => {
-    await json('quantize', 'default', '-o', at('ordered.gguf'), ...gptq, '--type', 'q4_k_m', '--act-order', '--stats', stats);
-    expect(await hashedTensors(at('ordered.gguf'))).toEqual(await hashedTensors(at('q4_k_m.gguf')));
+  test('GGUF files have no g_idx: --act-order would change nothing and is refused', async () => {
+    const ordered = ['quantize', 'default', '-o', at('ordered.gguf'), ...gptq, '--type', 'q4_k_m', '--act-order'];
+    expect(await refuse(ordered)).toMatch(/--act-order: gguf stores no g_idx.*--to fewbits or --to gptq/);
+    expect(existsSync(at('ordered.gguf'))).toBe(false);
   });
 });
 
