@@ -5,8 +5,15 @@ import { type Model, open } from '../format/index.ts';
 import { diskStore, type Store } from '../io/index.ts';
 import type { StatisticsReader } from '../quantize/statistics.ts';
 import type { Plan } from '../recipe/index.ts';
-import { type CalibrationWindows, calibrationWindows, chatTemplateOf, importanceFrom, openStatistics } from '../run/index.ts';
-import { readText } from './options.ts';
+import {
+  type CalibrationWindows,
+  calibrationWindows,
+  chatTemplateOf,
+  importanceFrom,
+  openStatistics,
+  utf8Text,
+} from '../run/index.ts';
+import { readBytes, readText } from './options.ts';
 
 /** Opens MODEL; `default` is the embedded model. */
 export async function openModel(name: string): Promise<Model> {
@@ -25,7 +32,8 @@ export function evaluationText(file?: string): string {
 
 /** The text to calibrate on; without a file the built-in one. */
 export function calibrationTextFrom(file?: string): { text: string; dataset: string } {
-  return { text: readText(file ?? calibrationText), dataset: calibrationTextName(file) };
+  const path = file ?? calibrationText;
+  return { text: utf8Text(readBytes(path), path), dataset: calibrationTextName(file) };
 }
 
 export function calibrationTextName(file?: string): string {

@@ -46,11 +46,13 @@ export interface RunFacts extends CalibrationFacts {
   peakMemory: number;
   verified: boolean;
   resumed: number;
+  /** Of the text. */
+  calibrationWarnings: readonly string[];
   /** Tiles by tensor of the layout; empty where nothing was read back. */
   errors: readonly (readonly TileErrors[])[];
 }
 
-export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report {
+export function buildReport(plan: Plan, { errors, calibrationWarnings, ...facts }: RunFacts): Report {
   const fallen = new Set(facts.solves?.flatMap(({ linears, fallback }) => (fallback === undefined ? [] : linears)));
   return {
     ...facts,
@@ -58,7 +60,7 @@ export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report 
     bytes: plan.bytes,
     bitsPerWeight: plan.bitsPerWeight,
     parameters: plan.parameters,
-    warnings: [...plan.warnings, ...solveWarnings(facts.solves ?? [])],
+    warnings: [...plan.warnings, ...calibrationWarnings, ...solveWarnings(facts.solves ?? [])],
     runtimes: plan.runtimes,
     recipe: plan.recipe,
     tensors: plan.tensors.map(({ name, source, scheme, feedback, bytes }, i) => ({

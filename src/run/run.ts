@@ -126,6 +126,7 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       verified: verify !== 'none',
       resumed: writer.resumed,
       errors: writer.errors,
+      calibrationWarnings: options.calibration?.warnings ?? [],
       ...(await calibrated.facts()),
     });
     await calibrated.close();

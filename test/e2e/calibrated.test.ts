@@ -283,9 +283,16 @@ describe('a bag of tensors and its statistics', () => {
 
 describe('refused in one line, and nothing written', () => {
   const short = at('short.txt');
-  beforeAll(() => writeFileSync(short, 'Once upon a time'));
+  const [latin, empty] = [at('latin.txt'), at('empty.txt')];
+  beforeAll(() => {
+    writeFileSync(short, 'Once upon a time');
+    writeFileSync(latin, 'caf\xe9', 'latin1');
+    writeFileSync(empty, '');
+  });
   test.each<[string, string[], RegExp]>([
     ['a short text', [...gptq, '--text', short], /calibration text is too short: it has \d+ tokens/],
+    ['a text that is not UTF-8', [...gptq, '--text', latin], /latin\.txt: the text is not UTF-8: byte 0xe9 at offset 3/],
+    ['an empty text', [...gptq, '--text', empty], /the calibration text is empty; give one of at least 256 tokens/],
     ['damp of nothing', ['--method', 'rtn', '--damp', '0.1'], /--damp: this belongs to GPTQ.*--method gptq/],
     ['an order of nothing', ['--act-order'], /--act-order: this belongs to GPTQ/],
     ['groups that do not divide', [...gptq, '--group', '100'], /768 columns in groups of 100.*--group 64 or 32/],
@@ -294,7 +301,7 @@ describe('refused in one line, and nothing written', () => {
     ['an importance matrix for a Hessian', [...gptq, '--stats', golden('gguf/tinystories-3.7m.imatrix.gguf')], /no hessian/],
     ['three bits', [...gptq, '--bits', '3', '--to', 'compressed-tensors'], /4 and 8 bits; use --to fewbits/],
     ['a context beyond the model', [...gptq, '--context', '100000'], /longer than the model allows/],
-    ['more than a method', [...gptq, '--type', 'q4_0', '--bits', '4'], /one or the other/],
+    ['more than a method', [...gptq, '--type', 'q4_0', '--bits', '4'], /and --bits describes another one.*one or the other/],
   ])('%s', async (_, options, message) => {
     const before = listing(folder);
     expect(await refuse(['quantize', 'default', '-o', at('no'), ...options])).toMatch(message);
