@@ -47,12 +47,12 @@ export async function planFor(name: string, model: Model, flags: PlanFlags): Pro
     ...(flags.maxShardSize !== undefined && { maxShardSize: flags.maxShardSize }),
     ...(flags.context !== undefined && { context: flags.context }),
   });
-  if (!planned.calibration) refuseCalibrationFlags(flags);
+  if (!planned.calibration) refuseCalibrationFlags(planned, flags);
   return planned;
 }
 
 /** An option that changes nothing is a mistake of whoever gives it. */
-function refuseCalibrationFlags(flags: PlanFlags): void {
+function refuseCalibrationFlags({ recipe }: Plan, flags: PlanFlags): void {
   const names = {
     calibration: '--calibration',
     text: '--text',
@@ -67,7 +67,11 @@ function refuseCalibrationFlags(flags: PlanFlags): void {
       ? 'the statistics come from a file, so that no text is read'
       : 'nothing here looks at activations, so that no text is read',
     where: given[1],
-    next: flags.stats ? 'leave the option or --stats out' : 'add --method gptq, or make statistics with fewbits calibrate',
+    next: flags.stats
+      ? 'leave the option or --stats out'
+      : recipe.rounding
+        ? 'leave it out, or choose a type that GPTQ can round'
+        : 'add --method gptq, or --range imatrix or output-mse on an integer grid; fewbits calibrate makes statistics for others',
   });
 }
 

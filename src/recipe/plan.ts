@@ -9,7 +9,7 @@ import { containers } from '../format/registry.ts';
 import type { Container, ContainerName, Layout, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
 import { linearOf } from '../model/index.ts';
 import { type Rounding, type Scheme, schemeLabel } from '../quantize/scheme.ts';
-import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
+import { type StatisticKind, type StatisticsReader, statisticKinds } from '../quantize/statistics.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
 import { peakMemory, spillBytes } from './memory.ts';
@@ -262,13 +262,33 @@ function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightT
         next: 'make the statistics from this model',
       });
     }
-    throw new RecipeError({
-      what: `the statistics hold no ${kind} of this linear's input`,
-      where: `${statistics.name}: ${linear}`,
-      value: `${stored.rows} x ${stored.cols}`,
-      next: 'make them with fewbits calibrate, or keep the tensor with --keep',
+    throw lacking(statistics, linear, kind);
+  }
+}
+
+function lacking(statistics: StatisticsReader, linear: string, kind: StatisticKind): RecipeError {
+  const { name } = statistics;
+  const linears = statistics.linears();
+  const holding = linears.filter((one) => statistics.has(one, kind));
+  if (holding.length === 0) {
+    const imatrix = !linears.some((one) => statisticKinds.some((k) => k !== 'meansquare' && statistics.has(one, k)));
+    return new RecipeError({
+      what: `the statistics hold no ${kind} of any input${imatrix ? ': an importance matrix has mean squares only' : ''}`,
+      where: name,
+      next: 'make them with fewbits calibrate MODEL -o STATS.safetensors, or leave --stats out',
     });
   }
+  const layers = [...new Set(holding.flatMap((one) => /\.(\d+)\./.exec(one)?.[1] ?? []).map(Number))].sort((a, b) => a - b);
+  const partial = /\.(\d+)\./.exec(linear)?.[1];
+  const elsewhere = layers.length > 0 && !layers.includes(Number(partial ?? -1));
+  const range = layers.length > 1 ? `${layers[0]}-${layers.at(-1)}` : `${layers[0]}`;
+  return new RecipeError({
+    what: `the statistics hold no ${kind} of this linear's input${elsewhere ? `; of layers they hold ${layers.join(', ')}` : ''}`,
+    where: `${name}: ${linear}`,
+    next: elsewhere
+      ? `calibrate without --layers, quantize with --layers ${range}, or keep the tensor with --keep`
+      : 'make them with fewbits calibrate, or keep the tensor with --keep',
+  });
 }
 
 /** Statistics of another model pass every check of shapes. */

@@ -281,6 +281,16 @@ describe('a bag of tensors and its statistics', () => {
   });
 });
 
+test('statistics of some layers are for these layers', async () => {
+  const part = at('part.safetensors');
+  await json('calibrate', 'default', '-o', part, ...few, '--layers', '1-2');
+  const plan = ['plan', 'default', '--type', 'q4_0', ...gptq, '--stats', part];
+  expect(await refuse(plan)).toMatch(
+    /: model\.embed_tokens: .*no hessian of this linear's input; of layers they hold 1, 2; .*--layers 1-2/,
+  );
+  expect((await json<Report>(...plan, '--layers', '1-2')).warnings).toEqual([]);
+});
+
 describe('refused in one line, and nothing written', () => {
   const short = at('short.txt');
   const [latin, empty] = [at('latin.txt'), at('empty.txt')];
@@ -298,7 +308,21 @@ describe('refused in one line, and nothing written', () => {
     ['groups that do not divide', [...gptq, '--group', '100'], /768 columns in groups of 100.*--group 64 or 32/],
     ['layers that are not there', [...gptq, '--layers', '2-9'], /no such layers.*2-9.*0-3/],
     ['no chat template', [...gptq, '--chat-template'], /the model has no chat template/],
-    ['an importance matrix for a Hessian', [...gptq, '--stats', golden('gguf/tinystories-3.7m.imatrix.gguf')], /no hessian/],
+    [
+      'an importance matrix for a Hessian',
+      [...gptq, '--stats', golden('gguf/tinystories-3.7m.imatrix.gguf')],
+      /no hessian of any input: an importance matrix has mean squares only; make them with fewbits calibrate MODEL -o STATS\.safetensors/,
+    ],
+    [
+      'a text for nothing',
+      ['--type', 'q4_0', '--text', short],
+      /--text: nothing here looks at activations.*--method gptq, or --range imatrix/,
+    ],
+    [
+      'a text for floats',
+      ['--type', 'f16', '--to', 'safetensors', ...gptq, '--text', short],
+      /--text: .*; leave it out, or choose a type/,
+    ],
     ['three bits', [...gptq, '--bits', '3', '--to', 'compressed-tensors'], /4 and 8 bits; use --to fewbits/],
     ['a context beyond the model', [...gptq, '--context', '100000'], /longer than the model allows/],
     ['more than a method', [...gptq, '--type', 'q4_0', '--bits', '4'], /and --bits describes another one.*one or the other/],
