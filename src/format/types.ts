@@ -191,6 +191,8 @@ export interface Container {
   readonly extensions: readonly string[];
   /** What the container does by custom, printed by plan. */
   readonly convention: string;
+  /** Of tensors whose codes are chosen with feedback; default: `convention`, which says where their scales begin. */
+  readonly feedbackConvention?: string;
   /** It stores which group each column belongs to (g_idx): groups can be runs of the activation order. */
   readonly groupIndex?: boolean;
   /** Why the container cannot hold the scheme; undefined when it can. */

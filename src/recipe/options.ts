@@ -65,13 +65,11 @@ export function recipeFromOptions(
   if (options.layers) recipe.layers = [...options.layers];
   setRounding(recipe, options, preset, container);
   setCalibration(recipe, options);
-  const grid = [options.bits, options.group, options.symmetric, options.range, options.activationBits];
-  // A method that is a way of rounding goes with any type; the others are grids of their own.
-  const asksIntegers = [...grid, preset?.rounding ? undefined : preset].some((o) => o !== undefined);
+  const integers = integerOptions(options, preset);
   if (options.type !== undefined) {
-    if (asksIntegers) {
+    if (integers.length > 0) {
       throw new RecipeError({
-        what: '--type names a complete type; --bits, --group, --symmetric, --range, --activation-bits and the method describe another one',
+        what: `--type names a complete type, and ${integers.join(', ')} ${integers.length > 1 ? 'describe' : 'describes'} another one`,
         where: '--type',
         value: options.type,
         next: 'give one or the other',
@@ -79,7 +77,7 @@ export function recipeFromOptions(
     }
     setType(recipe, options.type, subject);
   } else if (
-    asksIntegers ||
+    integers.length > 0 ||
     preset ||
     (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)
   ) {
@@ -87,6 +85,21 @@ export function recipeFromOptions(
   }
   setRefinement(recipe, options);
   return recipe;
+}
+
+/** The options given that describe an integer grid, as they are written. */
+function integerOptions(options: QuantizeOptions, preset: Preset | undefined): string[] {
+  const { bits, group, symmetric, range, activationBits } = options;
+  const given = {
+    bits,
+    group,
+    [symmetric === false ? 'asymmetric' : 'symmetric']: symmetric,
+    range,
+    'activation-bits': activationBits,
+  };
+  // A method that is a way of rounding goes with any type; the others are grids of their own.
+  const method = preset && !preset.rounding ? [`--method ${options.method}`] : [];
+  return [...Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`])), ...method];
 }
 
 function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, preset: Preset | undefined): ContainerName {
@@ -110,13 +123,11 @@ function setRounding(
   let found = false;
   changeRoundings(recipe, (rounding) => {
     found = true;
-    // Where no g_idx is stored, groups stay runs of columns and only the order of work follows the activations.
-    const order = { order: 'activation', groups: containers[container].groupIndex ? 'dynamic' : 'static' } as const;
     return {
       ...rounding,
       ...(damp !== undefined && { damp }),
       ...(refine !== undefined && { refine }),
-      ...(actOrder && order),
+      ...(actOrder && ({ order: 'activation', groups: 'dynamic' } as const)),
     };
   });
   if (!found && given) {
@@ -124,6 +135,14 @@ function setRounding(
       what: 'this belongs to GPTQ, and nothing here is rounded by it',
       where: `--${given[0]}`,
       next: 'add --method gptq',
+    });
+  }
+  if (actOrder && !containers[container].groupIndex) {
+    const able = Object.values(containers).filter(({ groupIndex }) => groupIndex);
+    throw new RecipeError({
+      what: `${container} stores no g_idx, so that its groups stay runs of columns; the order of work follows the activations anyway`,
+      where: '--act-order',
+      next: `leave it out, or use ${able.map(({ name }) => `--to ${name}`).join(' or ')}`,
     });
   }
 }

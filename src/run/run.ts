@@ -23,6 +23,7 @@ import { takeLock } from './lock.ts';
 import { Progress, type ProgressEvent } from './progress.ts';
 import { placeOf, publish, type RunPlace, refuseExisting, takeBack } from './publish.ts';
 import { buildReport, type Report } from './report.ts';
+import { idsHash } from './statistics/provenance.ts';
 import { surveyTensor } from './survey.ts';
 import { TensorWriter } from './tensor-writer.ts';
 import { type TileWorkers, tileWorkers } from './workers.ts';
@@ -52,7 +53,7 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
   const { calibration } = options;
   const seen = [
     await contentSample(plan.model.checkpoint),
-    ...(calibration ? [await sha256(new Uint8Array(calibration.ids.slice().buffer))] : []),
+    ...(calibration ? [await idsHash(calibration.ids)] : []),
     ...(plan.statistics ? [await plan.statistics.fingerprint()] : []),
   ];
   const place = placeOf(plan, store, await sha256(plan.key + seen.join('')));
@@ -125,7 +126,8 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       verified: verify !== 'none',
       resumed: writer.resumed,
       errors: writer.errors,
-      ...calibrated.facts(),
+      calibrationWarnings: options.calibration?.warnings ?? [],
+      ...(await calibrated.facts()),
     });
     await calibrated.close();
     await closeAll(sinks, workers);
