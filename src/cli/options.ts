@@ -235,8 +235,13 @@ function readJson(path: string): unknown {
 
 /** @throws FileError when the file cannot be read. */
 export function readText(path: string): string {
+  return readBytes(path).toString('utf8');
+}
+
+/** @throws FileError when the file cannot be read. */
+export function readBytes(path: string): Buffer {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path);
   } catch (error) {
     throw new FileError({
       what: 'cannot read the file',

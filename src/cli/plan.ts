@@ -2,8 +2,8 @@ import { basename } from 'node:path';
 import { Command } from 'commander';
 import { RecipeError } from '../errors.ts';
 import type { Model } from '../format/index.ts';
-import { type Plan, plan, recipeFromOptions, weightType } from '../recipe/index.ts';
-import { defaultContext, importanceOf, openModel, statisticsOf } from './models.ts';
+import { type Plan, type PlannedTensor, plan, recipeFromOptions, weightType } from '../recipe/index.ts';
+import { calibrationTextName, defaultContext, importanceOf, openModel, statisticsOf } from './models.ts';
 import { type QuantizationFlags, quantizeOptions, threadsOf, withCommon, withQuantization } from './options.ts';
 import { bytesText, printResult, table } from './terminal.ts';
 import { groupWarnings } from './warnings.ts';
@@ -25,7 +25,7 @@ export function planCommand(): Command {
         const planned = await planFor(name, model, flags);
         await releasePlan(planned);
         if (flags.printRecipe) process.stdout.write(`${JSON.stringify(planned.recipe, null, 2)}\n`);
-        else printResult(flags, planDocument(planned), () => planText(planned));
+        else printResult(flags, planDocument(planned), () => planText(planned, flags));
       } finally {
         await model.close();
       }
@@ -47,12 +47,12 @@ export async function planFor(name: string, model: Model, flags: PlanFlags): Pro
     ...(flags.maxShardSize !== undefined && { maxShardSize: flags.maxShardSize }),
     ...(flags.context !== undefined && { context: flags.context }),
   });
-  if (!planned.calibration) refuseCalibrationFlags(flags);
+  if (!planned.calibration) refuseCalibrationFlags(planned, flags);
   return planned;
 }
 
 /** An option that changes nothing is a mistake of whoever gives it. */
-function refuseCalibrationFlags(flags: PlanFlags): void {
+function refuseCalibrationFlags({ recipe }: Plan, flags: PlanFlags): void {
   const names = {
     calibration: '--calibration',
     text: '--text',
@@ -67,7 +67,11 @@ function refuseCalibrationFlags(flags: PlanFlags): void {
       ? 'the statistics come from a file, so that no text is read'
       : 'nothing here looks at activations, so that no text is read',
     where: given[1],
-    next: flags.stats ? 'leave the option or --stats out' : 'add --method gptq, or make statistics with fewbits calibrate',
+    next: flags.stats
+      ? 'leave the option or --stats out'
+      : recipe.rounding
+        ? 'leave it out, or choose a type that GPTQ can round'
+        : 'add --method gptq, or --range imatrix or output-mse on an integer grid; fewbits calibrate makes statistics for others',
   });
 }
 
@@ -95,19 +99,20 @@ function planDocument(planned: Plan): object {
   };
 }
 
-function planText(planned: Plan): string {
+function planText(planned: Plan, flags: PlanFlags): string {
   const { bytes, bitsPerWeight, load, container, peakMemory, spillBytes, runtimes, convention } = planned;
   const cache = load.kvCache ? `, key/value cache ${bytesText(load.kvCache.bytes)} at ${load.kvCache.context} tokens (f16)` : '';
   return [
     table(
       ['tensor', 'scheme', 'shape', 'bytes'],
-      planned.tensors.map((t) => [t.name, t.scheme, t.shape.join(' x '), t.bytes]),
+      planned.tensors.map((t) => [t.name, roundedScheme(t), t.shape.join(' x '), t.bytes]),
       [3],
     ),
     '',
     `${container}: ${bytesText(bytes)} (${bytes} bytes), ${bitsPerWeight.toFixed(3)} bits per weight`,
     `at load: weights ${bytesText(load.weights)}${cache}`,
-    ...(planned.calibration ? [calibrationText(planned)] : []),
+    ...roundingText(planned, flags),
+    ...(planned.calibration ? [calibrationLines(planned)] : []),
     `this run: at most ${bytesText(peakMemory)} of memory${spillBytes ? `, ${bytesText(spillBytes)} of disk for activations` : ''}`,
     `loads in: ${runtimes.join(', ')}`,
     `convention: ${convention}`,
@@ -115,12 +120,30 @@ function planText(planned: Plan): string {
   ].join('\n');
 }
 
-function calibrationText({ calibration, nodes }: Plan): string {
+/** 'q4_k', or 'q4_k gptq' where codes are not the nearest ones. */
+export function roundedScheme({ scheme, feedback }: Pick<PlannedTensor, 'scheme' | 'feedback'>): string {
+  return feedback === undefined ? scheme : `${scheme} ${feedback}`;
+}
+
+/** How codes are chosen with feedback, and from what. */
+function roundingText({ layout, calibration, statistics }: Plan, flags: PlanFlags): string[] {
+  const roundings = layout.tensors.flatMap(({ scheme }) => (scheme.kind !== 'keep' && scheme.rounding ? [scheme.rounding] : []));
+  if (roundings.length === 0) return [];
+  const each = (value: (rounding: (typeof roundings)[number]) => number) => [...new Set(roundings.map(value))].join(' or ');
+  const from = calibration
+    ? `calibrated on ${calibrationTextName(flags.text)}`
+    : `statistics from ${statistics?.name ?? 'a file'}`;
+  return [
+    `rounding: GPTQ of ${roundings.length} tensors, damp ${each(({ damp }) => damp)}, ${each(({ refine }) => refine)} rounds of refinement, ${from}`,
+  ];
+}
+
+function calibrationLines({ calibration, nodes }: Plan): string {
   const { order, samples, context, tokens, layers, correct } = calibration!;
   const count = (kind: string) => nodes.filter((node) => node.kind === kind).length;
   const corrected = correct && order !== 'parallel' ? ', weights make up for what quantized layers before them changed' : '';
   return [
     `calibration: ${order}, ${samples} windows of ${context} tokens (${tokens}) through ${layers} layers${corrected}`,
-    `steps: ${count('capture')} captures, ${count('solve')} solves, ${count('write')} tensors written, ${count('propagate')} layers passed`,
+    `steps: ${count('capture')} passes collect inputs of linears, ${count('solve')} inputs are solved for, ${count('write')} tensors are written, activations pass ${count('propagate')} layers`,
   ].join('\n');
 }

@@ -6,7 +6,7 @@ import type { Plan } from '../recipe/index.ts';
 import { type CalibrationWindows, languageModel, type Report, type RunOptions, run } from '../run/index.ts';
 import { defaultContext, evaluationText, openModel, placeOf, refuseWithoutVocabulary, windowsOf } from './models.ts';
 import { number, threadsOf, withCommon, withQuantization } from './options.ts';
-import { type PlanFlags, planFor, releasePlan } from './plan.ts';
+import { type PlanFlags, planFor, releasePlan, roundedScheme } from './plan.ts';
 import {
   bytesText,
   CheckFailed,
@@ -154,9 +154,14 @@ function reportText(report: Report, evaluation?: Comparison): string {
           'tensors that lost most:',
           table(
             ['tensor', 'scheme', 'SQNR dB', 'cosine', 'max error'],
-            worst.map((t) => [t.name, t.scheme, t.sqnr.toFixed(2), t.cosine?.toFixed(6) ?? '', small(t.maxError ?? 0)]),
+            worst.map((t) => [t.name, roundedScheme(t), t.sqnr.toFixed(2), t.cosine?.toFixed(6) ?? '', small(t.maxError ?? 0)]),
             [2, 3, 4],
           ),
+          ...(report.tensors.some(({ feedback }) => feedback)
+            ? [
+                'These are errors of weights. GPTQ makes the error of the outputs of layers small instead, so that weights may look worse than rounded to nearest: fewbits compare tells.',
+              ]
+            : []),
         ]
       : []),
   ].join('\n');

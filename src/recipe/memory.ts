@@ -1,6 +1,6 @@
 /** The bound on the memory of a run, known before it begins. */
 import type { Layout, Model } from '../format/types.ts';
-import { layerRunBytes } from '../graph/layer-runs.ts';
+import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
 import { type ModelSpec, modelTensors } from '../model/index.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme } from '../quantize/scheme.ts';
@@ -10,11 +10,12 @@ import { isSolved, sourceRowBytes, tilesOf } from './tiles.ts';
 
 /**
  * Measured: Node itself with the library; a worker's own isolate and kernels; and what an isolate lets pile up outside of its heap
- * before it collects (V8 allows 64 MB), which grids do, because they are encoded in JavaScript arrays.
+ * before it collects (V8 allows 64 MB). A worker does that with grids, which are encoded in JavaScript arrays, and the main isolate
+ * with Hessians that are solved and with what the runtime gives back of each run of a layer.
  */
 const BASE_MEMORY = 160e6;
 const WORKER_MEMORY = 30e6;
-const WORKER_GARBAGE = 80e6;
+const GARBAGE = 80e6;
 
 export interface MemoryRequest {
   model: Model;
@@ -37,7 +38,7 @@ export function peakMemory({ model, layout, nodes, threads, calibration }: Memor
     tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + arrays);
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
-  const garbage = layout.tensors.some((tensor) => isWeightScheme(tensor.scheme)) ? WORKER_GARBAGE : 0;
+  const garbage = layout.tensors.some((tensor) => isWeightScheme(tensor.scheme)) ? GARBAGE : 0;
   const calibrated = calibrationMemory(model, nodes, calibration);
   return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + garbage + tile) + calibrated);
 }
@@ -46,15 +47,17 @@ export function peakMemory({ model, layout, nodes, threads, calibration }: Memor
 const SOLVED_VALUE_BYTES = 56;
 /** Hidden states past this go to a file. */
 export const STATE_BYTES = 512e6;
-/** ONNX Runtime with its arenas. */
-const RUNTIME_MEMORY = 150e6;
+/** ONNX Runtime: its library and sessions. */
+const RUNTIME_MEMORY = 40e6;
 
 /** What activations take: states of all samples, one layer's weights and run, and the matrices of the inputs captured together. */
 function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibration: MemoryRequest['calibration']): number {
   const twice = walks(calibration);
   const solve = Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? solveBytes(node.group) : 0)));
   if (!calibration || !spec)
-    return solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)));
+    return (
+      (solve && GARBAGE) + solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)))
+    );
   const { context } = calibration;
   const captured = nodes.map((node) => {
     if (node.kind !== 'capture') return 0;
@@ -63,7 +66,9 @@ function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibrat
   });
   const weights = Math.max(0, ...Array.from({ length: spec.layers }, (_, layer) => layerWeightBytes(spec, layer)));
   const states = Math.min(STATE_BYTES, stateBytes(spec, calibration));
-  return RUNTIME_MEMORY + Math.max(0, ...captured) + solve + twice * (states + weights + layerRunBytes(spec, context));
+  // Each walk has its own sessions, whose freed blocks do not serve the other's.
+  const runs = twice * (layerRunBytes(spec, context) + keptRunBytes(spec, context));
+  return RUNTIME_MEMORY + GARBAGE + Math.max(0, ...captured) + solve + twice * (states + weights) + runs;
 }
 
 /** Bytes of the files that hold the hidden states that memory does not. */

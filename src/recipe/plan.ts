@@ -4,13 +4,13 @@
 
 import type { JsonObject } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
-import { fingerprint, sha256 } from '../format/fingerprint.ts';
+import { fingerprint, identity, sameSource, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
-import type { Container, ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
+import type { Container, ContainerName, Layout, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
 import { linearOf } from '../model/index.ts';
 import { checkKvScheme, kvPreset } from '../quantize/kv/index.ts';
-import { isWeightScheme, schemeLabel } from '../quantize/scheme.ts';
-import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
+import { isWeightScheme, type Rounding, type Scheme, schemeLabel } from '../quantize/scheme.ts';
+import { type StatisticKind, type StatisticsReader, statisticKinds } from '../quantize/statistics.ts';
 import type { KvScheme } from '../quantized/types.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
@@ -59,6 +59,8 @@ export interface PlannedTensor {
   /** Canonical name. */
   source: string;
   scheme: string;
+  /** How its codes are chosen; left out: the nearest ones. */
+  feedback?: Rounding['kind'];
   bytes: number;
   shape: readonly number[];
 }
@@ -124,9 +126,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   }
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
-  const quantized = schemes.some(
-    ({ scheme }) => isWeightScheme(scheme) || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
-  );
+  const quantized = schemes.some(({ scheme }) => isQuantized(scheme));
   const calibration = plannedCalibration(subject, parsed, schemes, options);
   // What a run does not use says nothing about its output.
   const { calibration: _, ...used } = parsed;
@@ -165,7 +165,14 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     ...(calibration && { calibration }),
     ...(rewritten && { rewritten }),
     nodes,
-    tensors: layout.tensors.map((t) => ({ name: t.name, source: t.source, scheme: t.label, bytes: t.bytes, shape: t.shape })),
+    tensors: layout.tensors.map((t) => ({
+      name: t.name,
+      source: t.source,
+      scheme: t.label,
+      ...feedbackOf(t),
+      bytes: t.bytes,
+      shape: t.shape,
+    })),
     bytes,
     parameters: count,
     bitsPerWeight: count ? (8 * data) / count : 0,
@@ -173,8 +180,14 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     spillBytes: spillBytes(model, calibration),
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, subject),
-    convention: container.convention,
-    warnings: [...model.warnings, ...warnings, ...(options.requantize ? [] : roundedTwice(schemes)), ...layout.warnings],
+    convention: conventionOf(container, layout),
+    warnings: [
+      ...model.warnings,
+      ...warnings,
+      ...(await statisticsWarnings(model, statistics)),
+      ...(options.requantize ? [] : roundedTwice(schemes)),
+      ...layout.warnings,
+    ],
     key: await runKey(source, json, layout, importance),
   };
 }
@@ -261,6 +274,24 @@ function checkRunTime({ name, statesRunTime }: Container, { online, kv }: Model)
   });
 }
 
+function feedbackOf({ scheme }: PlacedTensor): Pick<PlannedTensor, 'feedback'> {
+  return scheme.kind !== 'keep' && scheme.rounding ? { feedback: scheme.rounding.kind } : {};
+}
+
+/** What is rounded with feedback is not what a container's own tools encode. */
+function conventionOf({ convention, feedbackConvention = convention }: Container, { tensors }: Layout): string {
+  const quantized = tensors.filter(({ scheme }) => isQuantized(scheme));
+  const solved = quantized.flatMap(({ scheme }) => (scheme.kind !== 'keep' && scheme.rounding ? [scheme.rounding] : []));
+  if (solved.length === 0) return convention;
+  const refitted = solved.some(({ refine }) => refine > 0) ? ', scales and codes refined' : '';
+  const fed = `${feedbackConvention}; codes by GPTQ${refitted}`;
+  return solved.length === quantized.length ? fed : `${convention}; of ${solved.length} tensors: ${fed}`;
+}
+
+function isQuantized(scheme: Scheme): boolean {
+  return isWeightScheme(scheme) || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
+}
+
 /** What of it is the recipe's. */
 function statedOf({ tokens: _, layers: __, ...stated }: PlannedCalibration): Calibration {
   return stated;
@@ -280,13 +311,42 @@ function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightT
         next: 'make the statistics from this model',
       });
     }
-    throw new RecipeError({
-      what: `the statistics hold no ${kind} of this linear's input`,
-      where: `${statistics.name}: ${linear}`,
-      value: `${stored.rows} x ${stored.cols}`,
-      next: 'make them with fewbits calibrate, or keep the tensor with --keep',
+    throw lacking(statistics, linear, kind);
+  }
+}
+
+function lacking(statistics: StatisticsReader, linear: string, kind: StatisticKind): RecipeError {
+  const { name } = statistics;
+  const linears = statistics.linears();
+  const holding = linears.filter((one) => statistics.has(one, kind));
+  if (holding.length === 0) {
+    const imatrix = !linears.some((one) => statisticKinds.some((k) => k !== 'meansquare' && statistics.has(one, k)));
+    return new RecipeError({
+      what: `the statistics hold no ${kind} of any input${imatrix ? ': an importance matrix has mean squares only' : ''}`,
+      where: name,
+      next: 'make them with fewbits calibrate MODEL -o STATS.safetensors, or leave --stats out',
     });
   }
+  const layers = [...new Set(holding.flatMap((one) => /\.(\d+)\./.exec(one)?.[1] ?? []).map(Number))].sort((a, b) => a - b);
+  const partial = /\.(\d+)\./.exec(linear)?.[1];
+  const elsewhere = layers.length > 0 && !layers.includes(Number(partial ?? -1));
+  const range = layers.length > 1 ? `${layers[0]}-${layers.at(-1)}` : `${layers[0]}`;
+  return new RecipeError({
+    what: `the statistics hold no ${kind} of this linear's input${elsewhere ? `; of layers they hold ${layers.join(', ')}` : ''}`,
+    where: `${name}: ${linear}`,
+    next: elsewhere
+      ? `calibrate without --layers, quantize with --layers ${range}, or keep the tensor with --keep`
+      : 'make them with fewbits calibrate, or keep the tensor with --keep',
+  });
+}
+
+/** Statistics of another model pass every check of shapes. */
+async function statisticsWarnings(model: Model, statistics: StatisticsReader | undefined): Promise<string[]> {
+  const { provenance, name } = statistics ?? {};
+  if (!provenance || sameSource(provenance, await identity(model.checkpoint))) return [];
+  return [
+    `${name}: the statistics were made from another model, or from another file of it; make them from this one with fewbits calibrate`,
+  ];
 }
 
 /** Quantizing what is quantized adds the errors of both. */

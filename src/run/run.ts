@@ -25,6 +25,7 @@ import { Progress, type ProgressEvent } from './progress.ts';
 import { placeOf, publish, type RunPlace, refuseExisting, takeBack } from './publish.ts';
 import { buildReport, type Report } from './report.ts';
 import { rewriteModel } from './rewrite/rewrite.ts';
+import { idsHash } from './statistics/provenance.ts';
 import { surveyTensor } from './survey.ts';
 import { TensorWriter } from './tensor-writer.ts';
 import { type TileWorkers, tileWorkers } from './workers.ts';
@@ -54,7 +55,7 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
   const { calibration } = options;
   const seen = [
     await contentSample(plan.model.checkpoint),
-    ...(calibration ? [await sha256(new Uint8Array(calibration.ids.slice().buffer))] : []),
+    ...(calibration ? [await idsHash(calibration.ids)] : []),
     ...(plan.statistics ? [await plan.statistics.fingerprint()] : []),
   ];
   const place = placeOf(plan, store, await sha256(plan.key + seen.join('')));
@@ -128,7 +129,8 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       verified: verify !== 'none',
       resumed: writer.resumed,
       errors: writer.errors,
-      ...calibrated.facts(),
+      calibrationWarnings: options.calibration?.warnings ?? [],
+      ...(await calibrated.facts()),
       ...(records.length > 0 && { transforms: records }),
     });
     await calibrated.close();

@@ -6,11 +6,13 @@ import { RecipeError } from '../../errors.ts';
 import { type Model, open } from '../../format/index.ts';
 import type { WeightReader } from '../../graph/index.ts';
 import { linearOf } from '../../model/index.ts';
+import type { StatisticsProvenance } from '../../quantize/statistics.ts';
 import { needsOf } from '../../recipe/needs.ts';
 import type { Group, PlanNode } from '../../recipe/nodes.ts';
 import type { Journal } from '../journal.ts';
 import type { Progress } from '../progress.ts';
 import type { RunPlace } from '../publish.ts';
+import { idsHash } from '../statistics/provenance.ts';
 import type { TensorWriter } from '../tensor-writer.ts';
 import { weightReader } from '../weights.ts';
 import type { TileWorkers } from '../workers.ts';
@@ -20,7 +22,17 @@ import { openWalk } from './walk.ts';
 import type { CalibrationWindows } from './windows.ts';
 
 export interface CalibrationFacts {
-  calibration?: { order: string; correct: boolean; samples: number; context: number; tokens: number };
+  calibration?: {
+    order: string;
+    correct: boolean;
+    samples: number;
+    context: number;
+    tokens: number;
+    /** Its name, where it has one, and sha256 of the token ids as little-endian i32. */
+    text: { name?: string; sha256: string };
+  };
+  /** The file that told of the inputs instead of a text. */
+  statistics?: { name: string; fingerprint: string } & Partial<StatisticsProvenance>;
   solves?: SolveRecord[];
 }
 
@@ -33,6 +45,9 @@ export interface CalibratedParts {
   calibration?: CalibrationWindows;
   signal?: AbortSignal;
 }
+
+/** Without the folders of this machine. */
+const fileName = (path: string) => path.split(/[\\/]/).at(-1)!;
 
 type Calibrated = Extract<PlanNode, { kind: 'capture' | 'solve' | 'propagate' }>;
 
@@ -61,9 +76,9 @@ export class CalibratedSteps {
   }
 
   /** For the report. */
-  facts(): CalibrationFacts {
+  async facts(): Promise<CalibrationFacts> {
     const { plan } = this.#parts.place;
-    const { calibration } = plan;
+    const { calibration, statistics } = plan;
     const windows = this.#parts.calibration;
     const { records } = this.#solver;
     return {
@@ -75,8 +90,12 @@ export class CalibratedSteps {
             samples: windows.samples,
             context: windows.context,
             tokens: windows.ids.length,
+            text: { ...(windows.name !== undefined && { name: windows.name }), sha256: await idsHash(windows.ids) },
           },
         }),
+      ...(statistics && {
+        statistics: { name: fileName(statistics.name), fingerprint: await statistics.fingerprint(), ...statistics.provenance },
+      }),
       ...(records.length > 0 && { solves: records }),
     };
   }
