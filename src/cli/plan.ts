@@ -113,7 +113,7 @@ function planText(planned: Plan, flags: PlanFlags): string {
     `at load: weights ${bytesText(load.weights)}${cache}`,
     ...roundingText(planned, flags),
     ...(planned.calibration ? [calibrationLines(planned)] : []),
-    `this run: at most ${bytesText(peakMemory)} of memory${spillBytes ? `, ${bytesText(spillBytes)} of disk for activations` : ''}`,
+    `this run: at most ${bytesText(peakMemory)} of memory${spillBytes ? `, ${bytesText(spillBytes)} of disk beside the output` : ''}`,
     `loads in: ${runtimes.join(', ')}`,
     `convention: ${convention}`,
     ...groupWarnings(planned).map((warning) => `warning: ${warning}`),

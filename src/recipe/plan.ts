@@ -87,7 +87,7 @@ export interface Plan {
   readonly bitsPerWeight: number;
   /** Bound on the memory of the run, in bytes. */
   readonly peakMemory: number;
-  /** Disk that the run takes besides its output, in bytes: hidden states that memory does not hold. */
+  /** Disk that the run takes besides its output, in bytes: hidden states that memory does not hold, rewritten weights. */
   readonly spillBytes: number;
   /** Memory of a runtime that holds the file, and its key/value cache at f16. */
   readonly load: { weights: number; kvCache?: { context: number; bytes: number } };
@@ -176,8 +176,12 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     bytes,
     parameters: count,
     bitsPerWeight: count ? (8 * data) / count : 0,
-    peakMemory: peakMemory({ model: subject, layout, nodes, threads: options.threads ?? 1, ...(calibration && { calibration }) }),
-    spillBytes: spillBytes(model, calibration),
+    peakMemory: peakMemory({
+      ...{ model: subject, layout, nodes, threads: options.threads ?? 1 },
+      ...(calibration && { calibration }),
+      ...(parsed.transforms && { transforms: parsed.transforms }),
+    }),
+    spillBytes: spillBytes(model, calibration) + (rewritten?.fileSize ?? 0),
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, subject),
     convention: conventionOf(container, layout),
