@@ -26,6 +26,7 @@ import { buildReport, type Report } from './report.ts';
 import { idsHash } from './statistics/provenance.ts';
 import { surveyTensor } from './survey.ts';
 import { TensorWriter } from './tensor-writer.ts';
+import { workOf } from './work.ts';
 import { type TileWorkers, tileWorkers } from './workers.ts';
 
 export interface RunOptions {
@@ -95,7 +96,7 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
   const { signal } = options;
   const sinks: ByteSink[] = [];
   const workers = await tileWorkers(options.threads ?? 1);
-  const progress = new Progress(layout.tensors, options.onProgress);
+  const progress = new Progress(layout.tensors, options.onProgress, workOf(plan));
   const writer = new TensorWriter({ plan, sinks, workers, journal, verify, progress });
   const calibrated = new CalibratedSteps({
     place,

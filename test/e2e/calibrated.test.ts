@@ -315,7 +315,7 @@ describe('refused in one line, and nothing written', () => {
     ],
     [
       'a text for nothing',
-      ['--type', 'q4_0', '--text', short],
+      ['--bits', '4', '--text', short],
       /--text: nothing here looks at activations.*--method gptq, or --range imatrix/,
     ],
     [
