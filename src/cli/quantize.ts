@@ -141,6 +141,7 @@ function reportText(report: Report, evaluation?: Comparison): string {
     report.verified
       ? `verified: ${report.tensors.length} tensors read back, finite and where they belong`
       : 'not verified (--verify none)',
+    ...(report.resumed > 0 ? [`${report.resumed} tiles were taken over from an interrupted run`] : []),
     ...solveText(report),
     ...(measured
       ? [

@@ -1,10 +1,10 @@
 /** The command `calibrate` on the default model, as users and scripts run it. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { open } from '../../src/format/index.ts';
 import { openStatistics } from '../../src/run/index.ts';
-import { fewbits, golden, json, project, sha256, succeed, temporaryFolder } from './cli.ts';
+import { fewbits, golden, json, project, sha256, start, succeed, temporaryFolder } from './cli.ts';
 
 interface Calibrated {
   output: string;
@@ -127,6 +127,16 @@ describe('llama.cpp’s importance matrix', () => {
     for (const stats of ['s.safetensors', 'c.gguf', 'c.dat', 'd.safetensors'])
       expect(await json('plan', 'default', '--type', 'q2_k_s', '--stats', at(stats))).toHaveProperty('bytes');
   });
+});
+
+test('Ctrl-C: exit code 130, nothing stays, and it is said', async () => {
+  const { child, ended } = start(['calibrate', 'default', '-o', at('stopped.safetensors')]);
+  while (!existsSync(at('stopped.safetensors.unfinished/statistics'))) await new Promise((resolve) => setTimeout(resolve, 5));
+  child.kill('SIGINT');
+  const { code, stderr } = await ended;
+  expect(code).toBe(130);
+  expect(stderr).toMatch(/fewbits: interrupted; nothing was written, and the same command starts over\n$/);
+  expect(readdirSync(folder).filter((name) => name.startsWith('stopped'))).toEqual([]);
 });
 
 test('what cannot be done is refused in a line', async () => {
