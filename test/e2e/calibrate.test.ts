@@ -115,6 +115,24 @@ describe('llama.cpp’s importance matrix', () => {
     expect(upTo(head(at('i.gguf')))).toBe(upTo(head(golden('gguf/tinystories-3.7m.imatrix.gguf'))));
   });
 
+  test('inspect says what such files are, and nothing takes them for models', async () => {
+    const lines = async (name: string) => (await succeed('inspect', at(name))).split('\n');
+    const [first, second] = await lines('s.safetensors');
+    expect(first).toMatch(/: statistics of 29 linears, 320 tokens: hessian, absmax, absmean, meansquare, min, max; no model/);
+    expect(second).toBe('made by fewbits 0.1.0 from tinystories.train.txt, 5 windows of 64 tokens');
+    expect((await lines('i.gguf'))[0]).toMatch(/: statistics of 29 linears, 32768 tokens: meansquare; no model/);
+    const { container, tensors } = await json<{ container: string; tensors: { name: string }[] }>('inspect', at('s.safetensors'));
+    expect(container).toBe('statistics');
+    expect(tensors.find(({ name }) => name.endsWith('layers.0.self_attn.k_proj'))).toEqual({
+      ...{ name: 'model.layers.0.self_attn.k_proj', width: 256, tokens: 320, sharedWith: 'model.layers.0.self_attn.q_proj' },
+      kinds: ['hessian', 'absmax', 'absmean', 'meansquare', 'min', 'max'],
+    });
+    for (const name of ['s.safetensors', 'i.gguf'])
+      expect(await refuse('quantize', at(name), '-o', at('x.safetensors'), '--bits', '4')).toMatch(
+        /holds statistics and no model; .*--stats/,
+      );
+  });
+
   test('conversions, and their use in a plan', async () => {
     expect(await json('calibrate', at('s.safetensors'), '-o', at('c.gguf'))).toEqual({
       output: at('c.gguf'),
