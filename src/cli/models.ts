@@ -10,14 +10,23 @@ import {
   calibrationWindows,
   chatTemplateOf,
   importanceFrom,
+  isStatistics,
   openStatistics,
   utf8Text,
 } from '../run/index.ts';
 import { readBytes, readText } from './options.ts';
 
-/** Opens MODEL; `default` is the embedded model. */
+/** Opens MODEL; `default` is the embedded model. @throws ModelError for a file of statistics: its matrices are no weights */
 export async function openModel(name: string): Promise<Model> {
-  return open(name === 'default' ? defaultModel : name);
+  if (name === 'default') return open(defaultModel);
+  if (await isStatistics(name)) {
+    throw new ModelError({
+      what: 'this file holds statistics and no model',
+      where: name,
+      next: 'give a model, and this file with --stats; fewbits inspect shows what it holds',
+    });
+  }
+  return open(name);
 }
 
 /** Context of a text evaluation: 256 for the default model, else 2048 or the model's limit. */

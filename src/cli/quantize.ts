@@ -102,9 +102,8 @@ export async function runWithProgress(planned: Plan, flags: RunFlags, windows?: 
       progress.update(
         [
           `[${at.tensors}/${at.tensorCount}] ${at.name} `,
-          at.bytesPerSecond === undefined
-            ? ''
-            : ` ${bytesText(at.bytesPerSecond)}/s of f32, ${secondsText(at.secondsLeft ?? 0)} left,`,
+          at.bytesPerSecond === undefined ? '' : ` ${bytesText(at.bytesPerSecond)}/s of f32,`,
+          at.secondsLeft === undefined ? '' : ` ${secondsText(at.secondsLeft)} left,`,
           ` ${bytesText(process.resourceUsage().maxRSS * 1024)} peak memory`,
         ].join(''),
       ),
@@ -142,6 +141,7 @@ function reportText(report: Report, evaluation?: Comparison): string {
     report.verified
       ? `verified: ${report.tensors.length} tensors read back, finite and where they belong`
       : 'not verified (--verify none)',
+    ...(report.resumed > 0 ? [`${report.resumed} tiles were taken over from an interrupted run`] : []),
     ...solveText(report),
     ...(measured
       ? [

@@ -65,6 +65,9 @@ export interface PlannedTensor {
   shape: readonly number[];
 }
 
+/** What the bytes of an output depend on, as far as a plan knows it; hashes. */
+export type KeyParts = Readonly<Record<'version' | 'source' | 'recipe' | 'statistics' | 'layout', string>>;
+
 export interface Plan {
   readonly model: Model;
   readonly recipe: Recipe;
@@ -94,8 +97,9 @@ export interface Plan {
   readonly runtimes: readonly string[];
   readonly convention: string;
   readonly warnings: readonly string[];
-  /** Names the run: recipe, source and layout. */
+  /** Names the run: a hash of its parts. */
   readonly key: string;
+  readonly keyParts: KeyParts;
 }
 
 /** @throws RecipeError, ModelError: everything that can be known before the first byte is written. */
@@ -151,6 +155,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     order: calibration?.order ?? 'parallel',
     ...(statistics && { statistics }),
   });
+  const parts = await keyParts(source, json, layout, importance);
   const count = parameters(model);
   const data = layout.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const bytes = layout.files.reduce((sum, file) => sum + file.size, 0);
@@ -192,7 +197,8 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
       ...(options.requantize ? [] : roundedTwice(schemes)),
       ...layout.warnings,
     ],
-    key: await runKey(source, json, layout, importance),
+    key: await sha256(JSON.stringify(parts)),
+    keyParts: parts,
   };
 }
 
@@ -389,18 +395,27 @@ function outputOf(name: string, allowed: 'file' | 'folder' | 'either', extension
   return { name, kind: asFile && allowed !== 'folder' ? 'file' : 'folder' };
 }
 
-/** The same recipe on the same source with the same importance matrix writes the same bytes: a journal belongs to exactly that. */
-async function runKey(
+/**
+ * The same recipe on the same source with the same importance matrix writes the same bytes: a journal belongs to exactly that.
+ * @returns a hash of each, by what it is
+ */
+async function keyParts(
   source: string,
   recipe: JsonObject,
-  layout: Layout,
+  { files, tensors }: Layout,
   importance: ReadonlyMap<string, Float32Array>,
-): Promise<string> {
+): Promise<KeyParts> {
   const weights = await Promise.all(
     [...importance].map(async ([name, row]) => [name, await sha256(new Uint8Array(row.slice().buffer))] as const),
   );
-  const places = layout.tensors.map((t) => [t.name, schemeLabel(t.scheme), t.fields]);
-  return sha256(JSON.stringify([VERSION, source, recipe, layout.files.map((f) => [f.name, f.size]), places, weights]));
+  const places = tensors.map((t) => [t.name, schemeLabel(t.scheme), t.fields]);
+  return {
+    version: VERSION,
+    source,
+    recipe: await sha256(JSON.stringify(recipe)),
+    statistics: await sha256(JSON.stringify(weights)),
+    layout: await sha256(JSON.stringify([files.map((f) => [f.name, f.size]), places])),
+  };
 }
 
 function kvCache(model: Model, context?: number): { kvCache?: { context: number; bytes: number } } {

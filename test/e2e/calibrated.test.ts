@@ -159,6 +159,10 @@ describe.each([
       const timer = setTimeout(() => child.kill('SIGKILL'), part * duration);
       await ended;
       clearTimeout(timer);
+      if (part === 0.65 && existsSync(join(place('killed'), `${out}.unfinished`)))
+        expect(await refuse([...command('killed'), '--text', text])).toMatch(
+          /unfinished output of another calibration text lies here/,
+        );
       const complete = existsSync(join(place('killed'), out)) && !existsSync(join(place('killed'), `${out}.unfinished`));
       if (!complete) {
         const { code, stderr } = await fewbits(command('killed'));
@@ -315,7 +319,7 @@ describe('refused in one line, and nothing written', () => {
     ],
     [
       'a text for nothing',
-      ['--type', 'q4_0', '--text', short],
+      ['--bits', '4', '--text', short],
       /--text: nothing here looks at activations.*--method gptq, or --range imatrix/,
     ],
     [

@@ -88,7 +88,14 @@ describe('what the layers before are', async () => {
       for (const warning of report.warnings) expect(warning).toMatch(/192 tokens are fewer than its (256|512) inputs/);
       expect(report.warnings).toHaveLength(8);
     }
-    expect(sequential.report.calibration).toEqual({ order: 'sequential', correct: true, samples, context, tokens: 192 });
+    expect(sequential.report.calibration).toEqual({
+      order: 'sequential',
+      correct: true,
+      samples,
+      context,
+      tokens: 192,
+      text: { sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    });
   });
 
   test('codes are no longer the nearest ones', async () => {

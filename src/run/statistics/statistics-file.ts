@@ -30,9 +30,9 @@ interface Own {
   tensors: Map<StatisticKind, TensorEntry>;
 }
 
-/** Whether a safetensors file is one of statistics. */
+/** Whether a safetensors file is one of statistics: a model may have a tensor that is named like one, but not only such. */
 export function holdsStatistics({ tensors }: Checkpoint): boolean {
-  return [...tensors.keys()].some((name) => parted(name) !== undefined);
+  return tensors.size > 0 && [...tensors.keys()].every((name) => parted(name) !== undefined);
 }
 
 /**
