@@ -98,7 +98,7 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
   const verify = options.verify ?? 'full';
   const { signal } = options;
   const progress = new Progress(place.plan.layout.tensors, options.onProgress, workOf(place.plan));
-  const { plan, records } = await rewriteModel(place, { ...options, say: (what) => progress.say(what) });
+  const { plan, records } = await rewriteModel(place, { ...options, say: (what) => progress.begin('transform', what) });
   const { layout } = plan;
   const sinks: ByteSink[] = [];
   const workers = await tileWorkers(options.threads ?? 1);
