@@ -8,7 +8,7 @@ import { sparse3 } from './example.fixture.ts';
 
 test('the page shows the file', () => {
   const page = readFileSync(new URL('../../../docs/adding-a-method.md', import.meta.url), 'utf8');
-  const [, shown] = /```ts\n(.*?)```/s.exec(page)!;
+  const [, shown] = /```typescript\n(.*?)```/s.exec(page)!;
   expect(shown).toBe(readFileSync(new URL('example.fixture.ts', import.meta.url), 'utf8'));
 });
 
