@@ -87,11 +87,7 @@ describe('nodes of a plan', () => {
     const has = (linear: string) => !linear.endsWith('lm_head');
     const statistics: StatisticsReader = {
       name: 'stats.safetensors',
-<<<<<<< HEAD
       linears: () => ['model.layers.0.self_attn.q_proj'],
-=======
-      linears: () => ['model.layers.0.mlp.down_proj'],
->>>>>>> 9eec5e3e98e41be189abc3f22d20a8a227a8f9f3
       has,
       shape: (linear) => (has(linear) ? [linear.endsWith('down_proj') ? 512 : 256] : undefined),
       tokens: () => 100,
