@@ -1,5 +1,7 @@
 /** The three files: llama.cpp's own bytes, round trips, and what malformed files are answered with. */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../checkpoint/index.ts';
 import { writeSafetensors } from '../../checkpoint/safetensors/index.ts';
@@ -323,5 +325,9 @@ describe('our own file', () => {
     expect(await isStatistics(path('stories260K-f16.gguf'))).toBe(false);
     expect(await isStatistics(path('nowhere.gguf'))).toBe(false);
     expect(await isStatistics(path(''))).toBe(false);
+    const damaged = join(mkdtempSync(join(tmpdir(), 'fewbits-')), 'damaged.gguf');
+    writeFileSync(damaged, readFileSync(path('stories260K-f16.gguf')).subarray(0, 1000));
+    expect(await isStatistics(damaged)).toBe(false);
+    rmSync(dirname(damaged), { recursive: true });
   });
 });
