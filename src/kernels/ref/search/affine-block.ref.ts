@@ -2,7 +2,7 @@
  * x ~ unit * level * code - minUnit * min: super-blocks whose groups have scales and minima.
  *
  * As scaled-block.ref.ts, but a group tries its level and those beside it together with the two minima around the one that its
- * codes wish for, and both units are fitted anew at once. Single blocks store scale and minimum as they are.
+ * codes wish for, and both units are fitted anew at once.
  */
 import { type AffineSearch, fitAffine, offsetSums } from './affine.ref.ts';
 import { ratio, reciprocal, wholeNumbers } from './grids.ref.ts';
@@ -87,25 +87,6 @@ export function searchAffineBlock(x: Float32Array, w: Float32Array, search: Affi
     const both = determinant > 0;
     unit = storedUnit(both ? (ax * mm - mx * am) / determinant : ax / aa);
     if (both) minUnit = storedUnit((ax * am - mx * aa) / determinant);
-  }
-  return found;
-}
-
-/** A block of one group: scale and minimum are stored as f16. x, w: [32] */
-export function searchPair(x: Float32Array, w: Float32Array, search: AffineSearch, rounds: number): { unit: number; min: number } {
-  const fit = fitAffine(x, w, search);
-  let [unit, min] = [storedUnit(fit.scale), storedUnit(fit.min)];
-  let least = Number.POSITIVE_INFINITY;
-  let found = { unit, min };
-  for (let round = 0; round < rounds; round++) {
-    const { error, l, l2, lx } = offsetSums(x, w, search.top, unit, -min);
-    if (error < least) {
-      least = error;
-      found = { unit, min };
-    }
-    const determinant = fit.w * l2 - l * l;
-    unit = storedUnit((fit.w * lx - fit.wx * l) / determinant);
-    min = storedUnit((l2 * fit.wx - l * lx) / determinant);
   }
   return found;
 }

@@ -18,7 +18,6 @@ export interface AffineSearch {
   /** The same when the base is `cut` codes below 0. */
   cutPlaces: Places;
   cut: number;
-  again: number;
   nonPositive?: boolean;
 }
 
@@ -35,7 +34,7 @@ export interface AffineFit {
 
 /** x, w: [n] */
 export function fitAffine(x: Float32Array, w: Float32Array, search: AffineSearch): AffineFit {
-  const { top, places, cutPlaces, cut, again, nonPositive } = search;
+  const { top, places, cutPlaces, cut, nonPositive } = search;
   let low = x[0]!;
   let high = x[0]!;
   for (const v of x) {
@@ -85,7 +84,7 @@ export function fitAffine(x: Float32Array, w: Float32Array, search: AffineSearch
     const inverse = ratio(placeOf(cutPlaces, i), range);
     consider(inverse, ratio(cut, inverse));
   }
-  for (let i = 0; i < again; i++) consider(reciprocal(scale), offset);
+  consider(reciprocal(scale), offset);
   return { scale, min: f(base + offset), w: sumW, wx: sumX, l: bestL, l2: bestL2 };
 }
 

@@ -25,8 +25,6 @@ export interface ScaleSearch {
   places: Places;
   /** At the other end too. */
   mirrored?: boolean;
-  /** How often the codes of the best scale are tried. */
-  again: number;
 }
 
 export interface ScaleFit {
@@ -36,7 +34,7 @@ export interface ScaleFit {
 }
 
 /** x, w: [n] */
-export function fitScale(x: Float32Array, w: Float32Array, { grid, places, mirrored, again }: ScaleSearch): ScaleFit {
+export function fitScale(x: Float32Array, w: Float32Array, { grid, places, mirrored }: ScaleSearch): ScaleFit {
   let extreme = 0;
   for (const v of x) if (Math.abs(v) > Math.abs(extreme)) extreme = v;
   const found = { scale: 0, curvature: 0 };
@@ -52,7 +50,7 @@ export function fitScale(x: Float32Array, w: Float32Array, { grid, places, mirro
     consider(ratio(placeOf(places, i), extreme));
     if (mirrored) consider(ratio(-placeOf(places, i), extreme));
   }
-  for (let i = 0; i < again; i++) consider(reciprocal(found.scale));
+  consider(reciprocal(found.scale));
   return found;
 }
 

@@ -14,8 +14,7 @@ export interface ScaledSearch {
   /** Values in a group. */
   group: number;
   scale: ScaleSearch;
-  /** Absent where the unit is the scale of the only group. */
-  units?: UnitSearch;
+  units: UnitSearch;
   rounds: number;
 }
 
@@ -31,8 +30,8 @@ export function searchScaled(x: Float32Array, w: Float32Array, { group, scale, u
   const fits = Array.from({ length: x.length / group }, (_, g) => fitScale(of(x, g), of(w, g), scale));
   const wished = Float32Array.from(fits, (fit) => fit.scale);
   const curvature = Float32Array.from(fits, (fit) => fit.curvature);
-  const { lowest, highest } = units ?? { lowest: 1, highest: 1 };
-  let unit = units ? fitUnit(wished, curvature, units) : storedUnit(wished[0]!);
+  const { lowest, highest } = units;
+  let unit = fitUnit(wished, curvature, units);
   const inverse = reciprocal(unit);
   const levels = wished.map((wish) => wholeNumbers(lowest, highest).nearest(f(wish * inverse)));
 

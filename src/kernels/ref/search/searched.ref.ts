@@ -20,12 +20,12 @@ import { packQ5_1, q5_1 } from '../q5_1.ref.ts';
 import { packQ5_K, q5_k } from '../q5_k.ref.ts';
 import { packQ6_K, q6_k } from '../q6_k.ref.ts';
 import { q8_0 } from '../q8_0.ref.ts';
-import type { AffineSearch } from './affine.ref.ts';
-import { type AffineLevels, searchAffineBlock, searchPair } from './affine-block.ref.ts';
+import { type AffineSearch, fitAffine } from './affine.ref.ts';
+import { type AffineLevels, searchAffineBlock } from './affine-block.ref.ts';
 import { iq4, wholeNumbers } from './grids.ref.ts';
-import type { Places } from './scale.ref.ts';
+import { fitScale, type Places } from './scale.ref.ts';
 import { type ScaledLevels, type ScaledSearch, searchScaled } from './scaled-block.ref.ts';
-import type { UnitSearch } from './units.ref.ts';
+import { storedUnit, type UnitSearch } from './units.ref.ts';
 
 const f = Math.fround;
 
@@ -46,16 +46,16 @@ function scaledCodes(x: Float32Array, { unit, levels }: ScaledLevels, low: numbe
   return codes;
 }
 
-/** One group of 32 on the whole numbers from `low` to `high`. */
+/** One group of 32 on the whole numbers from `low` to `high`, its scale as f16 stores it. */
 function scaled(low: number, high: number, from: Places, pack: (scale: number, codes: Uint8Array, out: Uint8Array) => void): Search {
-  const scale = { grid: wholeNumbers(low, high), places: from, again: 2 };
+  const scale = { grid: wholeNumbers(low, high), places: from };
   return (x, w, out) => {
-    const found = searchScaled(x, w, { group: 32, scale, rounds: 2 });
-    pack(found.unit, scaledCodes(x, found, low, high), out);
+    const unit = storedUnit(fitScale(x, w, scale).scale);
+    pack(unit, scaledCodes(x, { unit, levels: Float32Array.of(1) }, low, high), out);
   };
 }
 
-const iq4Scale: ScaledSearch['scale'] = { grid: iq4, places: places(-85, -5, 12), mirrored: true, again: 2 };
+const iq4Scale: ScaledSearch['scale'] = { grid: iq4, places: places(-85, -5.5, 10), mirrored: true };
 
 function superScaled(
   low: number,
@@ -64,7 +64,7 @@ function superScaled(
   pack: (found: ScaledLevels, codes: Uint8Array, out: Uint8Array) => void,
 ): Search {
   return (x, w, out) => {
-    const found = searchScaled(x, w, { ...search, group: 16, rounds: 3 });
+    const found = searchScaled(x, w, { ...search, group: 16, rounds: 2 });
     pack(found, scaledCodes(x, found, low, high), out);
   };
 }
@@ -74,14 +74,14 @@ const affine = (top: number): AffineSearch => ({
   places: places(top - 1.8, 0.3, 10),
   cutPlaces: places(top - 2.2, 0.4, 8),
   cut: 0.5,
-  again: 2,
 });
 
-const crumbs: AffineSearch = { top: 3, places: places(2.1, 0.2, 10), cutPlaces: places(1.8, 0.2, 8), cut: 0.25, again: 2 };
+const crumbs: AffineSearch = { top: 3, places: places(2.1, 0.2, 10), cutPlaces: places(1.8, 0.2, 8), cut: 0.25 };
 
 function pair(top: number, pack: (found: { scale: number; min: number; codes: Uint8Array }, out: Uint8Array) => void): Search {
   return (x, w, out) => {
-    const { unit, min } = searchPair(x, w, affine(top), 2);
+    const fit = fitAffine(x, w, affine(top));
+    const [unit, min] = [storedUnit(fit.scale), storedUnit(fit.min)];
     const codes = new Uint8Array(32);
     if (unit !== 0) roundToGrid(x, unit, -min, { low: 0, high: top }, codes);
     pack({ scale: unit, min, codes }, out);
@@ -95,7 +95,7 @@ function superAffine(
   pack: (found: AffineLevels, codes: Uint8Array, out: Uint8Array) => void,
 ): Search {
   return (x, w, out) => {
-    const found = searchAffineBlock(x, w, { group, affine: { ...search, nonPositive: true }, units, rounds: 3 });
+    const found = searchAffineBlock(x, w, { group, affine: { ...search, nonPositive: true }, units, rounds: 2 });
     const codes = new Uint8Array(x.length);
     found.levels.forEach((level, g) => {
       const [from, to] = [g * group, (g + 1) * group];
@@ -130,20 +130,20 @@ const searches = {
   q4_1: pair(15, packQ4_1),
   q5_1: pair(31, packQ5_1),
   iq4_nl: (x, w, out) => {
-    const { unit } = searchScaled(x, w, { group: 32, scale: iq4Scale, rounds: 2 });
+    const unit = storedUnit(fitScale(x, w, iq4Scale).scale);
     writeHalf(out, 0, unit);
     packNibbles(codebookCodes(x, unit), out.subarray(2));
   },
   iq4_xs: (x, w, out) => {
     const units = { lowest: -32, highest: 31, places: places(-22, -0.45, 32) };
-    const { unit, levels } = searchScaled(x, w, { group: 32, scale: iq4Scale, units, rounds: 3 });
+    const { unit, levels } = searchScaled(x, w, { group: 32, scale: iq4Scale, units, rounds: 2 });
     packIq4Xs(x, unit, levels, out);
   },
   q3_k: superScaled(
     -4,
     3,
     {
-      scale: { grid: wholeNumbers(-4, 3), places: places(-2.6, -0.2, 10), mirrored: true, again: 2 },
+      scale: { grid: wholeNumbers(-4, 3), places: places(-2.6, -0.2, 10), mirrored: true },
       units: { lowest: -32, highest: 31, places: places(-22, -0.45, 32) },
     },
     ({ unit, levels }, codes, out) => packQ3_K(unit, Uint8Array.from(levels, (level) => level + 32), codes, out),
@@ -152,7 +152,7 @@ const searches = {
     -32,
     31,
     {
-      scale: { grid: wholeNumbers(-32, 31), places: places(-25, -0.5, 18), again: 2 },
+      scale: { grid: wholeNumbers(-32, 31), places: places(-25, -0.5, 18) },
       units: { lowest: -128, highest: 127, places: places(-100, -1, 32) },
     },
     ({ unit, levels }, codes, out) => packQ6_K(unit, Int8Array.from(levels), codes, out),
