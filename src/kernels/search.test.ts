@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Random } from '../numeric/random.ts';
 import { type StorageType, storage } from '../tensor/storage.ts';
 import { encodeRows } from './encode.ts';
-import { blockTypes } from './encoders.ts';
+
 import { loadKernels } from './kernels.ts';
 import { searchedEncoders } from './ref/search/searched.ref.ts';
 

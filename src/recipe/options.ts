@@ -61,9 +61,7 @@ export function recipeFromOptions(
   const base = parseRecipe(options.recipe ?? { version: 1 });
   const recipe: Recipe = { ...base, rules: [...base.rules], keep: [...base.keep, ...(options.keep ?? [])] };
   if (options.pure) recipe.pure = true;
-  if (options.encoder !== undefined && options.encoder !== 'exact') {
-    throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: options.encoder, next: 'choose exact' });
-  }
+  if (options.encoder !== undefined) recipe.encoder = encoderNamed(options.encoder);
   const method = options.method === undefined ? undefined : methodNamed(options.method);
   const container = chooseContainer(options, base, output, method);
   recipe.container = container;
@@ -89,6 +87,11 @@ export function recipeFromOptions(
   }
   setRefinement(recipe, options);
   return recipe;
+}
+
+function encoderNamed(name: string): Recipe['encoder'] {
+  if (name === 'exact' || name === 'search') return name;
+  throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: name, next: 'choose exact or search' });
 }
 
 function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, method: Method | undefined): ContainerName {

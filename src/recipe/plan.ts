@@ -6,7 +6,7 @@ import type { JsonObject } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
 import { fingerprint, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
-import type { ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
+import type { Container, ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
 import { linearOf } from '../model/index.ts';
 import { isWeightScheme, schemeLabel } from '../quantize/scheme.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
@@ -169,7 +169,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     spillBytes: spillBytes(model, calibration),
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, subject),
-    convention: container.convention,
+    convention: conventionOf(container, schemes),
     warnings: [...model.warnings, ...warnings, ...(options.requantize ? [] : roundedTwice(schemes)), ...layout.warnings],
     key: await runKey(source, json, layout, importance),
   };
@@ -273,6 +273,14 @@ function roundedTwice(schemes: Resolved['schemes']): string[] {
   return [
     `${twice.length} tensors are quantized already (${first.tensor.name}: ${first.tensor.type}) and are rounded a second time; start from the original model, or say --requantize`,
   ];
+}
+
+/** What the bytes follow: with the search they are not llama.cpp's any more. */
+function conventionOf({ convention }: Container, schemes: Resolved['schemes']): string {
+  const searched = schemes.filter(({ scheme }) => scheme.kind === 'storage' && scheme.encoder === 'search');
+  if (!searched.length) return convention;
+  const tensors = searched.length === 1 ? '1 tensor' : `${searched.length} tensors`;
+  return `${convention}; of ${tensors} only the layout is: scales and codes are searched for the least weighted squared error`;
 }
 
 function outputOf(name: string, allowed: 'file' | 'folder' | 'either', extensions: readonly string[]): Plan['output'] {
