@@ -41,8 +41,7 @@ export function searchAffineBlock(x: Float32Array, w: Float32Array, search: Affi
   const levels = codes(wished, reciprocal(unit));
   /** The minimum that codes of group g with the sum l wish for under a step. */
   const wishedMin = (g: number, step: number, l: number) => {
-    const wish = ratio(f(f(step * l) - fits[g]!.wx), sumW[g]!);
-    return wish < 0 ? 0 : wish;
+    return Math.max(0, ratio(f(f(step * l) - fits[g]!.wx), sumW[g]!));
   };
   const wishedMins = Float32Array.from(fits, ({ l }, g) => wishedMin(g, f(unit * levels[g]!), l));
   let minUnit = fitUnit(wishedMins, sumW, units);

@@ -53,7 +53,7 @@ export function fitAffine(x: Float32Array, w: Float32Array, search: AffineSearch
   const grid = wholeNumbers(0, top);
   // Codes of 0 only: the mean.
   const mean = ratio(sumZ, sumW);
-  let [scale, offset] = [0, highest < mean ? highest : mean];
+  let [scale, offset] = [0, Math.min(highest, mean)];
   let best = f(offset * f(f(sumZ + sumZ) - f(offset * sumW)));
   let [bestL, bestL2] = [0, 0];
   const consider = (inverse: number, from: number) => {

@@ -7,15 +7,9 @@ export interface CodeGrid {
   nearest(y: number): number;
 }
 
-/** wasm's pmax and pmin: a NaN stays one. */
-function clamp(y: number, low: number, high: number): number {
-  const above = y < low ? low : y;
-  return high < above ? high : above;
-}
-
-/** All whole numbers from `low` to `high`, half to even. */
+/** All whole numbers from `low` to `high`, half to even; a NaN stays one. */
 export function wholeNumbers(low: number, high: number): CodeGrid {
-  return { nearest: (y) => halfEven(clamp(y, low, high)) };
+  return { nearest: (y) => halfEven(Math.min(high, Math.max(low, y))) };
 }
 
 /** Those of IQ4_NL and IQ4_XS; halfway the upper one. */

@@ -47,7 +47,12 @@ function scaledCodes(x: Float32Array, { unit, levels }: ScaledLevels, low: numbe
 }
 
 /** One group of 32 on the whole numbers from `low` to `high`, its scale as f16 stores it. */
-function scaled(low: number, high: number, from: Places, pack: (scale: number, codes: Uint8Array, out: Uint8Array) => void): Search {
+function scaled(
+  low: number,
+  high: number,
+  from: Places,
+  pack: (scale: number, codes: Uint8Array, out: Uint8Array) => void,
+): Search {
   const scale = { grid: wholeNumbers(low, high), places: from };
   return (x, w, out) => {
     const unit = storedUnit(fitScale(x, w, scale).scale);
@@ -146,7 +151,13 @@ const searches = {
       scale: { grid: wholeNumbers(-4, 3), places: places(-2.6, -0.2, 10), mirrored: true },
       units: { lowest: -32, highest: 31, places: places(-22, -0.45, 32) },
     },
-    ({ unit, levels }, codes, out) => packQ3_K(unit, Uint8Array.from(levels, (level) => level + 32), codes, out),
+    ({ unit, levels }, codes, out) =>
+      packQ3_K(
+        unit,
+        Uint8Array.from(levels, (level) => level + 32),
+        codes,
+        out,
+      ),
   ),
   q6_k: superScaled(
     -32,
