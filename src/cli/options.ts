@@ -136,7 +136,12 @@ export function withQuantization(command: Command): Command {
     .option('--stats <file>', "statistics of the inputs: ours (.safetensors), or llama.cpp's importance matrix (.gguf, .dat)")
     .option('--requantize', 'the source may be quantized already')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
-    .addOption(new Option('--encoder <name>', 'how ggml blocks are searched').choices(['exact']));
+    .addOption(
+      new Option(
+        '--encoder <name>',
+        "values of ggml blocks: ggml's own bytes, or scales and codes searched for the least (weighted) error (exact)",
+      ).choices(['exact', 'search']),
+    );
 }
 
 export interface QuantizationFlags extends Common {

@@ -166,7 +166,7 @@ describe('options to recipe', () => {
     ['no such container: a prototype', { to: 'constructor' }, 'model', /no such container/],
     ['no such method', { method: 'toString' }, 'model', /no such method/],
     ['no such range', { range: 'best' }, 'model', /no such range/],
-    ['no such encoder', { encoder: 'fast' }, 'model', /no such encoder/],
+    ['no such encoder', { encoder: 'fast' }, 'model', /no such encoder.*exact or search/],
     ['bits', { bits: 0 }, 'model', /no such width/],
     ['bits in between', { bits: 2.5 }, 'model', /no such width/],
     ['group', { group: 0 }, 'model', /positive number of inputs/],

@@ -65,9 +65,7 @@ export function recipeFromOptions(
   const base = parseRecipe(options.recipe ?? { version: 1 });
   const recipe: Recipe = { ...base, rules: [...base.rules], keep: [...base.keep, ...(options.keep ?? [])] };
   if (options.pure) recipe.pure = true;
-  if (options.encoder !== undefined && options.encoder !== 'exact') {
-    throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: options.encoder, next: 'choose exact' });
-  }
+  if (options.encoder !== undefined) recipe.encoder = encoderNamed(options.encoder);
   const method = options.method === undefined ? undefined : methodNamed(options.method);
   const container = chooseContainer(options, base, output, method);
   recipe.container = container;
@@ -113,6 +111,11 @@ function gridOptions(options: QuantizeOptions, method: Method | undefined): stri
   // A method that is a way of rounding goes with any type; the others are grids of their own.
   const named = method && !method.takes.includes('type') ? [`--method ${options.method}`] : [];
   return [...Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`])), ...named];
+}
+
+function encoderNamed(name: string): Recipe['encoder'] {
+  if (name === 'exact' || name === 'search') return name;
+  throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: name, next: 'choose exact or search' });
 }
 
 function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, method: Method | undefined): ContainerName {

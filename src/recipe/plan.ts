@@ -288,10 +288,14 @@ function feedbackOf({ scheme }: PlacedTensor): Pick<PlannedTensor, 'feedback'> {
   return scheme.kind !== 'keep' && scheme.rounding ? { feedback: scheme.rounding.kind } : {};
 }
 
-/** What is rounded with feedback is not what a container's own tools encode. */
+/** What is rounded with feedback, or searched, is not what a container's own tools encode. */
 function conventionOf({ convention, feedbackConvention = convention }: Container, { tensors }: Layout): string {
   const quantized = tensors.filter(({ scheme }) => isQuantized(scheme));
   const solved = quantized.flatMap(({ scheme }) => (scheme.kind !== 'keep' && scheme.rounding ? [scheme.rounding] : []));
+  const searched = quantized.filter(({ scheme }) => scheme.kind === 'storage' && scheme.encoder === 'search').length;
+  if (searched > 0) {
+    return `${convention}; of ${searched} tensors only the layout is: scales and codes are searched for the least weighted squared error`;
+  }
   if (solved.length === 0) return convention;
   const refitted = solved.some(({ refine }) => refine > 0) ? ', scales and codes refined' : '';
   const fed = `${feedbackConvention}; codes by GPTQ${refitted}`;

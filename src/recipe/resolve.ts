@@ -6,7 +6,7 @@ import { RecipeError } from '../errors.ts';
 import { fits, fittingType } from '../format/gguf/type-fallbacks.ts';
 import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
-import { blockTypes } from '../kernels/index.ts';
+import { blockTypes, isSearched } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../quantize/scheme.ts';
@@ -55,8 +55,25 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
   }
   for (const pattern of recipe.keep) if (!keepUsed.has(pattern)) throw unmatched(`--keep ${pattern} matches no tensor`, model);
   checkGrids(chosen, container);
-  const schemes = chosen.map(({ tensor, scheme }) => ({ tensor, scheme: fitRows(tensor, scheme, container, warnings) }));
-  return { schemes, warnings };
+  const fitting = chosen.map(({ tensor, scheme }) => ({ tensor, scheme: fitRows(tensor, scheme, container, warnings) }));
+  return { schemes: recipe.encoder === 'search' ? searched(fitting) : fitting, warnings };
+}
+
+/** Blocks that are encoded, not copied, by the search. */
+function searched(schemes: Resolved['schemes']): Resolved['schemes'] {
+  const chosen = schemes.map(({ tensor, scheme }) => {
+    const { stored } = tensor;
+    if (scheme.kind !== 'storage' || !isSearched(scheme.type)) return { tensor, scheme };
+    const copied = stored.form === 'storage' && stored.type === scheme.type;
+    return { tensor, scheme: copied ? scheme : ({ ...scheme, encoder: 'search' } as const) };
+  });
+  if (chosen.some(({ scheme }) => scheme.kind === 'storage' && scheme.encoder)) return chosen;
+  throw new RecipeError({
+    what: 'nothing here is encoded into ggml blocks: there is nothing to search',
+    where: '--encoder',
+    value: 'search',
+    next: 'choose a --type such as q4_k_m, or leave --encoder out',
+  });
 }
 
 function checkLayers({ spec }: Model, [first, last]: readonly [number, number]): void {

@@ -47,7 +47,7 @@ function placedTensor({ tensor, scheme }: LayoutRequest['schemes'][number]): Unp
   const name = tensor.gguf ?? tensor.fileName;
   const type = scheme.kind === 'storage' ? scheme.type : keptType(tensor, name);
   const placed = unplaced(name, tensor, toGgufOrder(tensor), type);
-  return scheme.kind === 'storage' && scheme.rounding ? { ...placed, scheme } : placed;
+  return scheme.kind === 'storage' && (scheme.rounding || scheme.encoder) ? { ...placed, scheme } : placed;
 }
 
 function unplaced(

@@ -18,6 +18,8 @@ export * from './fit_units';
 export * from './level_system';
 export * from './refine';
 export * from './refit';
+export * from './search_blocks';
+export * from './search_supers';
 export * from './tile_product';
 export * from './q2_k';
 export * from './q3_k';
