@@ -45,6 +45,8 @@ export interface QuantizeOptions {
   chatTemplate?: boolean;
   /** First and last layer that are quantized. */
   layers?: readonly [from: number, to: number];
+  /** A budget chooses the schemes: the recipe says everything else. */
+  fit?: boolean;
 }
 
 /**
@@ -72,6 +74,10 @@ export function recipeFromOptions(
   setRounding(recipe, options, method, container);
   setCalibration(recipe, options);
   const grid = [options.bits, options.group, options.symmetric, options.range, options.activationBits, options.doubleQuant];
+  if (options.fit) {
+    refuseGrid(options, method);
+    return recipe;
+  }
   // A method that is a way of rounding goes with any type; the others are grids of their own.
   const asksGrid = [...grid, method?.takes.includes('type') ? undefined : method].some((o) => o !== undefined);
   if (options.type !== undefined) {
@@ -89,6 +95,30 @@ export function recipeFromOptions(
   }
   setRefinement(recipe, options);
   return recipe;
+}
+
+/** @throws RecipeError for what a budget chooses itself */
+function refuseGrid({ type, method: name, ...options }: QuantizeOptions, method: Method | undefined): void {
+  const flags = {
+    bits: '--bits',
+    group: '--group',
+    symmetric: '--symmetric',
+    range: '--range',
+    activationBits: '--activation-bits',
+    doubleQuant: '--double-quant',
+    pure: '--pure',
+  } as const;
+  const given = (Object.keys(flags) as (keyof typeof flags)[]).find((key) => options[key] !== undefined);
+  const flag = type !== undefined ? '--type' : given && flags[given];
+  if (flag) throw new RecipeError({ what: 'a budget chooses the types itself', where: flag, next: 'leave out this or --fit' });
+  // Round to nearest is what the budget assumes; a way of rounding goes with whatever it chooses.
+  if (!method || method.rounding || method === methods['rtn']) return;
+  throw new RecipeError({
+    what: 'this method says what the weights become, and a budget chooses that itself',
+    where: '--method',
+    value: name,
+    next: 'use --method gptq, or leave out --method or --fit',
+  });
 }
 
 function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, method: Method | undefined): ContainerName {

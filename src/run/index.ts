@@ -5,6 +5,7 @@ export { languageModel, runnableSpec } from './language.ts';
 export type { ProgressEvent } from './progress.ts';
 export type { Report, TensorReport } from './report.ts';
 export { type RunOptions, run } from './run.ts';
+export * from './sensitivity/index.ts';
 export * from './statistics/index.ts';
 export { type ValueSummary, valueSummaries } from './values.ts';
 export { type Verification, verify } from './verify.ts';

@@ -89,7 +89,9 @@ function tolerance(loss: number): number {
 
 /** Choices that no other beats in both, by rising cost and falling loss. @returns at least one */
 export function paretoFront(choices: readonly Choice[]): Point[] {
-  const sorted = choices.map(({ cost, loss }, index) => ({ cost, loss, index })).sort((a, b) => a.cost - b.cost || a.loss - b.loss);
+  const sorted = choices
+    .map(({ cost, loss }, index) => ({ cost, loss, index }))
+    .sort((a, b) => a.cost - b.cost || a.loss - b.loss);
   const front: Point[] = [];
   for (const point of sorted) if (front.length === 0 || point.loss < front.at(-1)!.loss) front.push(point);
   return front;
@@ -121,7 +123,9 @@ interface Step {
 function stepsOf(fronts: readonly Point[][]): Step[] {
   const steps = fronts.flatMap((front, group) => {
     const hull = lowerHull(front);
-    return hull.slice(1).map((point, i) => ({ group, point, cost: point.cost - hull[i]!.cost, loss: point.loss - hull[i]!.loss }));
+    return hull
+      .slice(1)
+      .map((point, i) => ({ group, point, cost: point.cost - hull[i]!.cost, loss: point.loss - hull[i]!.loss }));
   });
   return steps.sort((a, b) => a.loss / a.cost - b.loss / b.cost);
 }

@@ -38,8 +38,7 @@ export function calibrationWindows(
   { samples: wanted, context, chatTemplate, seed }: CalibrationOptions,
 ): CalibrationWindows {
   checkContext(spec, context);
-  const parts = chatTemplate ? renderedChats(text, chatTemplate) : [text];
-  const tokens = concatenated(parts.map((part) => tokenize(spec, tokenizer, part)));
+  const tokens = calibrationTokens(spec, tokenizer, text, chatTemplate);
   const held = Math.floor(tokens.length / context);
   // Windows at random places may overlap, so that one window's length of text is enough for any number.
   const possible = held > 0 && seed !== undefined ? Number.POSITIVE_INFINITY : held;
@@ -62,6 +61,12 @@ export function calibrationWindows(
     ? [`the calibration text has only ${samples} windows of ${context} tokens, ${defaultSamples} are usual`]
     : [];
   return { ids, samples, context, warnings };
+}
+
+/** The ids of a whole text, or of its conversations one after another, without BOS. */
+export function calibrationTokens(spec: ModelSpec, tokenizer: Tokenizer, text: string, chatTemplate?: ChatTemplate): Int32Array {
+  const parts = chatTemplate ? renderedChats(text, chatTemplate) : [text];
+  return concatenated(parts.map((part) => tokenize(spec, tokenizer, part)));
 }
 
 function checkContext({ context: limit, rope }: ModelSpec, context: number): void {
