@@ -2,6 +2,7 @@ export * from './calibration/index.ts';
 export { convertRecipe } from './convert.ts';
 export { importanceFrom } from './importance.ts';
 export { languageModel, runnableSpec } from './language.ts';
+export { outlierRows } from './outliers.ts';
 export type { ProgressEvent } from './progress.ts';
 export type { Report, TensorReport } from './report.ts';
 export { type RunOptions, run } from './run.ts';
