@@ -41,6 +41,8 @@ export interface Fitted {
   /** No choice within the same bytes of tensors has less. */
   bound: number;
   groups: { tensors: string[]; scheme: string; bytes: number; loss: number }[];
+  /** The scheme of each group of the price list. */
+  chosen: Scheme[];
   /** The budget was larger than the best choice of all groups. */
   whole: boolean;
 }
@@ -142,10 +144,11 @@ export async function fitTo(prices: PriceList, budget: Budget): Promise<Fitted> 
     const tensors = budget.bytes - beside;
     const found = solve(choices, tensors) ?? smallest(choices);
     const made = await fitted(prices, found, tensors >= most);
-    const settled = made.plan.bytes - found.cost === beside;
-    beside = made.plan.bytes - found.cost;
+    const own = made.plan.bytes - found.cost;
     if (made.plan.bytes <= budget.bytes && (!best || made.loss < best.loss)) best = made;
-    if (settled) break;
+    if (own === beside) break;
+    // Until something fits, the most that was ever needed is set aside: else recipes of two lengths could alternate.
+    beside = best ? own : Math.max(beside, own);
   }
   if (best) return best;
   const least = await fitted(prices, smallest(choices));
@@ -197,6 +200,7 @@ async function fitted(
     recipe,
     plan: await plan(prices.model, recipe, prices.options),
     ...{ loss, bound, unit: prices.unit, whole },
+    chosen: picked.map(({ choice }) => choice.scheme),
     groups: picked.map(({ group, choice }) => ({
       tensors: group.tensors.map(({ name }) => name),
       scheme: schemeLabel(choice.scheme),
