@@ -69,7 +69,7 @@ export interface LogAxis {
 export function logAxis(values: readonly number[]): LogAxis {
   const positive = values.filter((value) => value > 0 && Number.isFinite(value));
   const from = positive.length ? Math.floor(Math.log10(Math.min(...positive))) : -1;
-  const to = positive.length ? Math.max(from + 1, Math.ceil(Math.log10(Math.max(...positive)))) : 0;
+  const to = positive.length ? Math.max(from + 1, Math.ceil(Math.log10(Math.max(...positive)))) + 0 : 0;
   const share = (value: number) => (value > 0 ? Math.min(1, Math.max(0, (Math.log10(value) - from) / (to - from))) : 0);
   return { from, to, share };
 }

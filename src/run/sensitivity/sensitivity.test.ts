@@ -80,7 +80,7 @@ describe('errors of one matrix', () => {
     expect(group).toMatchObject({ tensors: ['a'], measure: 'weights', scale: 1, probes: [] });
     const error = (type: string) => group!.choices.find(({ scheme }) => scheme.kind === 'storage' && scheme.type === type)!.error;
     const types = ['q2_k', 'q3_k', 'q4_k', 'q5_k', 'q6_k', 'q8_0'];
-    types.slice(1).forEach((type, i) => expect(error(type)).toBeLessThan(error(types[i]!) / 2));
+    for (const [i, type] of types.slice(1).entries()) expect(error(type)).toBeLessThan(error(types[i]!) / 2);
     await expect(checkSensitivities(found, bag, gguf, 's')).resolves.toBeUndefined();
     await expect(checkSensitivities(found, bag, parseRecipe({ version: 1 }), 's')).rejects.toThrow(/for the container gguf/);
     const other = await syntheticBag([['b', randomTensor([64, 256], 1)]]);
