@@ -20,7 +20,7 @@ export const runtimes: Readonly<Record<string, Runtime>> = {
     container: 'compressed-tensors',
     weights: 'packed',
     cacheValue: 2,
-    note: 'transformers needs the package compressed-tensors, with run_compressed=True',
+    note: 'transformers needs the package compressed-tensors',
   },
   onnxruntime: {
     container: 'fewbits',
