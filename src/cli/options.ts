@@ -116,6 +116,12 @@ export function withQuantization(command: Command): Command {
     .option('--double-quant', 'scales of NF4 and FP4 in 8 bits under one float')
     .option('--type <name>', 'a GGUF file type (q4_k_m) or a tensor type (q6_k)')
     .option('--activation-bits <b>', "bits of the linears' inputs, quantized token by token at run time", integer(2, 8))
+    .addOption(
+      new Option('--kv-bits <b>', 'keys and values of the cache in so many bits while the model generates').choices(
+        Object.keys(kvPresets),
+      ),
+    )
+    .option('--threshold <x>', 'LLM.int8(): columns of inputs in which a value reaches it stay as they are (6)', number(1e-6))
     .option('--to <container>', 'gguf, gptq, compressed-tensors, fewbits or safetensors (default: by the extension of OUT)')
     .option('--pure', 'one tensor type for all matrices')
     .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
@@ -154,6 +160,8 @@ export interface QuantizationFlags extends Common {
   activationBits?: number;
   doubleQuant?: boolean;
   alpha?: number;
+  kvBits?: QuantizeOptions['kvBits'];
+  threshold?: number;
   type?: string;
   to?: string;
   pure?: boolean;
@@ -178,7 +186,23 @@ export interface QuantizationFlags extends Common {
 
 export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
   if (flags.symmetric && flags.asymmetric) throw new RecipeError('--symmetric and --asymmetric exclude each other');
-  const { recipe, method, bits, group, range, activationBits, doubleQuant, alpha, type, to, pure, keep, encoder } = flags;
+  const {
+    recipe,
+    method,
+    bits,
+    group,
+    range,
+    activationBits,
+    doubleQuant,
+    alpha,
+    kvBits,
+    threshold,
+    type,
+    to,
+    pure,
+    keep,
+    encoder,
+  } = flags;
   const { actOrder, damp, refine, calibration, samples, context, seed, chatTemplate, layers } = flags;
   const symmetric = flags.symmetric ? true : flags.asymmetric ? false : undefined;
   const given = {
@@ -189,6 +213,8 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     activationBits,
     doubleQuant,
     alpha,
+    kvBits,
+    threshold,
     type,
     to,
     pure,
@@ -222,8 +248,13 @@ function readJson(path: string): unknown {
 
 /** @throws FileError when the file cannot be read. */
 export function readText(path: string): string {
+  return readBytes(path).toString('utf8');
+}
+
+/** @throws FileError when the file cannot be read. */
+export function readBytes(path: string): Buffer {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path);
   } catch (error) {
     throw new FileError({
       what: 'cannot read the file',

@@ -2,9 +2,18 @@ import { basename } from 'node:path';
 import { Command } from 'commander';
 import { RecipeError } from '../errors.ts';
 import type { Model } from '../format/index.ts';
-import { type Budget, type Fitted, type Plan, type PlanOptions, plan, recipeFromOptions, weightType } from '../recipe/index.ts';
+import {
+  type Budget,
+  type Fitted,
+  type Plan,
+  type PlannedTensor,
+  type PlanOptions,
+  plan,
+  recipeFromOptions,
+  weightType,
+} from '../recipe/index.ts';
 import { fittedRecipe } from './fit.ts';
-import { defaultContext, importanceOf, openModel, statisticsOf } from './models.ts';
+import { calibrationTextName, defaultContext, importanceOf, openModel, statisticsOf } from './models.ts';
 import { type QuantizationFlags, quantizeOptions, threadsOf, withCommon, withQuantization } from './options.ts';
 import { bytesText, printResult, small, table } from './terminal.ts';
 import { groupWarnings } from './warnings.ts';
@@ -28,7 +37,9 @@ export function planCommand(): Command {
         if (flags.printRecipe) process.stdout.write(`${JSON.stringify(planned.recipe, null, 2)}\n`);
         else {
           const document = { ...planDocument(planned), ...(fitted && { fit: fitDocument(fitted) }) };
-          printResult(flags, document, () => [planText(planned), ...(fitted ? [fitText(fitted, flags.fit!)] : [])].join('\n'));
+          printResult(flags, document, () =>
+            [planText(planned, flags), ...(fitted ? [fitText(fitted, flags.fit!)] : [])].join('\n'),
+          );
         }
       } finally {
         await model.close();
@@ -64,7 +75,7 @@ export async function planFor(name: string, model: Model, flags: PlanFlags): Pro
     return { planned: fitted.plan, fitted };
   }
   const planned = await plan(model, recipe, options);
-  if (!planned.calibration) refuseCalibrationFlags(flags);
+  if (!planned.calibration) refuseCalibrationFlags(planned, flags);
   return { planned };
 }
 
@@ -86,7 +97,7 @@ export function fitText({ loss, unit, whole, plan: { bytes, bitsPerWeight } }: F
 }
 
 /** An option that changes nothing is a mistake of whoever gives it. */
-function refuseCalibrationFlags(flags: PlanFlags): void {
+function refuseCalibrationFlags({ recipe }: Plan, flags: PlanFlags): void {
   const names = {
     calibration: '--calibration',
     text: '--text',
@@ -101,7 +112,11 @@ function refuseCalibrationFlags(flags: PlanFlags): void {
       ? 'the statistics come from a file, so that no text is read'
       : 'nothing here looks at activations, so that no text is read',
     where: given[1],
-    next: flags.stats ? 'leave the option or --stats out' : 'add --method gptq, or make statistics with fewbits calibrate',
+    next: flags.stats
+      ? 'leave the option or --stats out'
+      : recipe.rounding
+        ? 'leave it out, or choose a type that GPTQ can round'
+        : 'add --method gptq, or --range imatrix or output-mse on an integer grid; fewbits calibrate makes statistics for others',
   });
 }
 
@@ -129,32 +144,51 @@ function planDocument(planned: Plan): object {
   };
 }
 
-function planText(planned: Plan): string {
+function planText(planned: Plan, flags: PlanFlags): string {
   const { bytes, bitsPerWeight, load, container, peakMemory, spillBytes, runtimes, convention } = planned;
   const cache = load.kvCache ? `, key/value cache ${bytesText(load.kvCache.bytes)} at ${load.kvCache.context} tokens (f16)` : '';
   return [
     table(
       ['tensor', 'scheme', 'shape', 'bytes'],
-      planned.tensors.map((t) => [t.name, t.scheme, t.shape.join(' x '), t.bytes]),
+      planned.tensors.map((t) => [t.name, roundedScheme(t), t.shape.join(' x '), t.bytes]),
       [3],
     ),
     '',
     `${container}: ${bytesText(bytes)} (${bytes} bytes), ${bitsPerWeight.toFixed(3)} bits per weight`,
     `at load: weights ${bytesText(load.weights)}${cache}`,
-    ...(planned.calibration ? [calibrationText(planned)] : []),
-    `this run: at most ${bytesText(peakMemory)} of memory${spillBytes ? `, ${bytesText(spillBytes)} of disk for activations` : ''}`,
+    ...roundingText(planned, flags),
+    ...(planned.calibration ? [calibrationLines(planned)] : []),
+    `this run: at most ${bytesText(peakMemory)} of memory${spillBytes ? `, ${bytesText(spillBytes)} of disk beside the output` : ''}`,
     `loads in: ${runtimes.join(', ')}`,
     `convention: ${convention}`,
     ...groupWarnings(planned).map((warning) => `warning: ${warning}`),
   ].join('\n');
 }
 
-function calibrationText({ calibration, nodes }: Plan): string {
+/** 'q4_k', or 'q4_k gptq' where codes are not the nearest ones. */
+export function roundedScheme({ scheme, feedback }: Pick<PlannedTensor, 'scheme' | 'feedback'>): string {
+  return feedback === undefined ? scheme : `${scheme} ${feedback}`;
+}
+
+/** How codes are chosen with feedback, and from what. */
+function roundingText({ layout, calibration, statistics }: Plan, flags: PlanFlags): string[] {
+  const roundings = layout.tensors.flatMap(({ scheme }) => (scheme.kind !== 'keep' && scheme.rounding ? [scheme.rounding] : []));
+  if (roundings.length === 0) return [];
+  const each = (value: (rounding: (typeof roundings)[number]) => number) => [...new Set(roundings.map(value))].join(' or ');
+  const from = calibration
+    ? `calibrated on ${calibrationTextName(flags.text)}`
+    : `statistics from ${statistics?.name ?? 'a file'}`;
+  return [
+    `rounding: GPTQ of ${roundings.length} tensors, damp ${each(({ damp }) => damp)}, ${each(({ refine }) => refine)} rounds of refinement, ${from}`,
+  ];
+}
+
+function calibrationLines({ calibration, nodes }: Plan): string {
   const { order, samples, context, tokens, layers, correct } = calibration!;
   const count = (kind: string) => nodes.filter((node) => node.kind === kind).length;
   const corrected = correct && order !== 'parallel' ? ', weights make up for what quantized layers before them changed' : '';
   return [
     `calibration: ${order}, ${samples} windows of ${context} tokens (${tokens}) through ${layers} layers${corrected}`,
-    `steps: ${count('capture')} captures, ${count('solve')} solves, ${count('write')} tensors written, ${count('propagate')} layers passed`,
+    `steps: ${count('capture')} passes collect inputs of linears, ${count('solve')} inputs are solved for, ${count('write')} tensors are written, activations pass ${count('propagate')} layers`,
   ].join('\n');
 }

@@ -138,18 +138,17 @@ describe.each(['8', '4', '2', 'fp8'])('generation with --kv-bits %s', (bits) => 
       effects.push(furthest(exact.subarray(t * vocab, (t + 1) * vocab), row));
     }
     await cached.close();
-    // Sums in another order can turn a code or an f16 scale near a tie: the logits after it then differ by more, and by less than
-    // what the cache costs.
+    // Sums in another order can turn a key, a code or a scale to its neighbour, and the logits after it by a part of what the cache costs.
     const sum = (list: number[]) => list.reduce((total, v) => total + v, 0);
-    expect(sum(distances) / sum(effects)).toBeLessThan(0.1);
+    expect(sum(distances) / sum(effects)).toBeLessThan(bits === '8' ? 0.3 : 0.1);
     distances.sort((a, b) => a - b);
-    expect(distances[all.length >> 2]).toBeLessThan(1e-4);
+    expect(distances[all.length >> 1]).toBeLessThan(1e-3);
     // The last token was chosen and not computed.
     expect(found.cacheBytes).toBe(kvBytes(spec, all.length - 1, kv));
     expect(found.cacheBytesF16).toBe((all.length - 1) * 2 * 2 * spec.layers * spec.kvHeads * spec.headDim);
     const plain = await generate(model, tokenizer, prompt, { tokens: 60 });
     expect(plain.cacheBytes).toBe(2 * plain.cacheBytesF16!);
-    // A window of exact tokens in f32 has a price, which long texts repay.
-    expect(kvBytes(spec, 4096, kv) / kvBytes(spec, 4096)).toBeLessThan({ 8: 0.56, 4: 0.32, 2: 0.21, fp8: 0.55 }[bits]!);
+    expect(found.cacheBytes).toBeLessThan(found.cacheBytesF16!);
+    expect(kvBytes(spec, 4096, kv) / kvBytes(spec, 4096)).toBeLessThan({ 8: 0.56, 4: 0.31, 2: 0.19, fp8: 0.53 }[bits]!);
   }, 60_000);
 });

@@ -9,7 +9,7 @@ import { architectures, type ModelSpec, matchTensors, modelTensors, type Role, r
 import { elements } from '../tensor/tensor.ts';
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromHuggingFace } from '../tokenizer/index.ts';
 import { joinCompressedTensors } from './compressed-tensors/unpack.ts';
-import { describedTensors, joinFields, quantizationConfig } from './fewbits/fields.ts';
+import { describedTensors, descriptorOf, joinFields, quantizationConfig } from './fewbits/fields.ts';
 import { ggufFolderFiles } from './gguf/folder-files.ts';
 import { categoryOf } from './gguf/type-rules.ts';
 import { joinGptq, withoutZeroBiases } from './gptq/unpack.ts';
@@ -42,7 +42,7 @@ export async function understand(checkpoint: Checkpoint): Promise<Model> {
   };
 }
 
-type Parts = Pick<Model, 'container' | 'tensors' | 'warnings' | 'spec' | 'folderFiles'>;
+type Parts = Pick<Model, 'container' | 'tensors' | 'warnings' | 'spec' | 'folderFiles' | 'online' | 'kv'>;
 
 async function ggufParts(checkpoint: Checkpoint): Promise<Parts> {
   let spec: ModelSpec;
@@ -116,7 +116,12 @@ async function folderParts(checkpoint: Checkpoint): Promise<Parts> {
     });
   }
   const joined = await (reader ?? readers['fewbits']!).join(checkpoint, quantization ?? {});
-  const isQuantized = reader !== undefined || describedTensors(checkpoint).size > 0;
+  const {
+    tensors: described,
+    online,
+    kv,
+  } = reader && reader.container !== 'fewbits' ? { tensors: new Map() } : descriptorOf(checkpoint);
+  const isQuantized = reader !== undefined || described.size > 0;
   const container = isQuantized ? (reader?.container ?? 'fewbits') : 'huggingface';
   const spec = specOf(checkpoint.config!);
   if ('problem' in spec) {
@@ -136,6 +141,8 @@ async function folderParts(checkpoint: Checkpoint): Promise<Parts> {
     container,
     spec: spec.spec,
     tensors: inFileOrder(checkpoint, tensors),
+    ...(online && { online }),
+    ...(kv && { kv }),
     warnings: [...joined.warnings, ...warnings],
   };
 }

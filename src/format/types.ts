@@ -10,8 +10,9 @@ import type { Checkpoint, GgufMetadata, JsonObject, Sidecar } from '../checkpoin
 import type { ByteSource, SourceHandle } from '../io/types.ts';
 import type { ModelSpec, Role } from '../model/types.ts';
 import type { IntegerScheme, Scheme } from '../quantize/scheme.ts';
+import type { OnlineRotation } from '../quantize/transform/types.ts';
 import type { TileForm } from '../quantized/form.ts';
-import type { ActivationScheme, QuantizedTile } from '../quantized/types.ts';
+import type { ActivationScheme, KvScheme, QuantizedTile } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 
@@ -82,6 +83,10 @@ export interface Model {
   /** Absent for a bag of tensors. */
   readonly spec?: ModelSpec;
   readonly tensors: readonly WeightTensor[];
+  /** Rotations that the model computes while it runs. */
+  readonly online?: readonly OnlineRotation[];
+  /** How keys and values are stored while it generates. */
+  readonly kv?: KvScheme;
   /** For a source that is not a folder (GGUF): makes what a folder needs besides the weights. */
   readonly folderFiles?: () => Promise<FolderFiles>;
   /** What could not be understood and is said once. */
@@ -171,6 +176,10 @@ export interface Container {
   readonly extensions: readonly string[];
   /** What the container does by custom, printed by plan. */
   readonly convention: string;
+  /** It says which rotations stay in the model, and how keys and values are stored. */
+  readonly statesRunTime?: boolean;
+  /** Of tensors whose codes are chosen with feedback; default: `convention`, which says where their scales begin. */
+  readonly feedbackConvention?: string;
   /** It stores which group each column belongs to (g_idx): groups can be runs of the activation order. */
   readonly groupIndex?: boolean;
   /** Why the container cannot hold the scheme; undefined when it can. */

@@ -22,7 +22,7 @@ export { applyPasses, bindWeights, type Pass } from './passes.ts';
 export { positionFeeds } from './positions.ts';
 export { cacheFeeds, quantizeCache } from './quantize-cache.ts';
 export { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
-export { rotateOnline } from './rotate-online.ts';
+export { rotateLayer, rotateOnline } from './rotate-online.ts';
 export { createSession } from './session.ts';
 export { keepOutputs, showValue, type Tapped, tapInputs } from './taps.ts';
 export type { Decoder, GraphSession, GraphTensor, LanguageModel, WeightReader } from './types.ts';

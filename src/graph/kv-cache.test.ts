@@ -94,12 +94,10 @@ describe.each(runtimes)('on %s', async (runtime) => {
       for (let b = 0; b < batch; b++)
         steps.set(row.subarray(b * spec.vocab, (b + 1) * spec.vocab), (b * length + t) * spec.vocab);
     }
-    // Sums in another order move a key by its last bit: where that turns a scale to the next f16, logits move by some 1e-4.
-    for (const found of [distance(whole, pass), distance(steps, pass)]) {
-      expect(found.mean).toBeLessThan(2e-5);
-      expect(found.most).toBeLessThan(1e-3);
-    }
-    expect(distance(pass, exact).mean).toBeGreaterThan(5e-3);
+    // Sums in another order move a key by its last bit: where that turns it, a scale or a code to a neighbour, logits move too.
+    const effect = distance(pass, exact).mean;
+    for (const found of [distance(whole, pass), distance(steps, pass)]) expect(found.mean).toBeLessThan(0.01 * effect);
+    expect(effect).toBeGreaterThan(5e-3);
     for (const one of [prompt, decoder]) {
       expect(one.length).toBe(length);
       expect(one.cacheBytes).toBe(kvBytes({ ...spec, batch }, length, scheme));
@@ -107,11 +105,11 @@ describe.each(runtimes)('on %s', async (runtime) => {
     await quantized.close();
   });
 
-  test('tokens inside the residual window and sinks are exact', async () => {
+  test('tokens inside the residual window and sinks are f16', async () => {
     for (const kept of [{ residual: length }, { sinks: length }, { sinks: 20, residual: 20 }]) {
       const quantized = model.withCache({ ...kivi, ...kept });
       expect(distance(await quantized.logits(ids, batch, length), await model.logits(ids, batch, length)).most).toBeLessThan(
-        1e-6,
+        0.02,
       );
       expect(
         await (async () => {
@@ -119,7 +117,7 @@ describe.each(runtimes)('on %s', async (runtime) => {
           await decoder.step(ids.subarray(0, 12));
           return decoder.cacheBytes;
         })(),
-      ).toBe(12 * 2 * spec.layers * spec.kvHeads * spec.headDim * 4);
+      ).toBe(12 * 2 * spec.layers * spec.kvHeads * spec.headDim * 2);
       await quantized.close();
     }
   });

@@ -3,7 +3,7 @@
  * are decoded inside the graph, layer by layer, so that no decoded copy of the cache outlives a step.
  */
 import type { ModelSpec } from '../model/types.ts';
-import { encodeF16 } from '../numeric/f16.ts';
+import { decodeF16, encodeF16 } from '../numeric/f16.ts';
 import { minifloats, minifloatValues } from '../numeric/minifloat.ts';
 import { packCodes, quantizeGroups } from '../quantize/kv/groups.ts';
 import { rotateRows } from '../quantize/kv/hadamard.ts';
@@ -11,19 +11,21 @@ import { checkKvScheme, codeBits, hasMinimum, kvBlock, quantizedBefore } from '.
 import type { KvScheme, KvSide } from '../quantized/types.ts';
 import { GraphBuilder, type ValueName } from './builder.ts';
 import { type Cache, kinds } from './cache.ts';
+import { halfKeysValues } from './half-cache.ts';
 import { bytesOf, type Constant, type Graph, type GraphNode, type GraphValue } from './ir.ts';
 import { cast } from './number-nodes.ts';
 import { hadamardConstant } from './quantize-cache.ts';
 import type { GraphTensor } from './types.ts';
 
 /**
- * Replaces the inputs `past.N.key` and `past.N.value` of a decoder by five: `.sinks` and `.recent` f32 [n, B, K, D], `.codes` u8
+ * Replaces the inputs `past.N.key` and `past.N.value` of a decoder by five: `.sinks` and `.recent` f16 [n, B, K, D], `.codes` u8
  * [Q, B, K, D * bits / 8], `.scale` and (where the side has one) `.minimum` f16, [Q / group, B, K, D] per channel and
  * [Q, B, K, D / group] per token.
  * @throws RecipeError for a scheme that the model's heads cannot have
  */
-export function packCache(graph: Graph, spec: ModelSpec, scheme: KvScheme): Graph {
+export function packCache(plain: Graph, spec: ModelSpec, scheme: KvScheme): Graph {
   checkKvScheme(scheme, spec.headDim);
+  const graph = halfKeysValues(plain);
   const nodes: GraphNode[] = [];
   const constants = new Map<string, Constant>(graph.constants);
   const inputs: GraphValue[] = [];
@@ -45,7 +47,7 @@ export function packCache(graph: Graph, spec: ModelSpec, scheme: KvScheme): Grap
 
 /** Writes `name` [P, B, K, D]: sinks, decoded tokens and recent ones in their order. */
 function unpack(b: GraphBuilder, name: string, side: KvSide, { hadamard }: KvScheme, { kvHeads, headDim }: ModelSpec): void {
-  const exact = (what: string) => b.input(`${name}.${what}`, 'f32', [`${name}.${what}.n`, 'B', kvHeads, headDim]);
+  const exact = (what: string) => cast(b, b.input(`${name}.${what}`, 'f16', [`${name}.${what}.n`, 'B', kvHeads, headDim]), 'f32');
   const shared = (what: string) => {
     const width = side.per === 'token' ? headDim / side.group : headDim;
     return cast(b, b.input(`${name}.${what}`, 'f16', [`${name}.groups`, 'B', kvHeads, width]), 'f32');
@@ -90,11 +92,11 @@ function spread(b: GraphBuilder, packed: ValueName, bits: number, kvHeads: numbe
   return b.reshape(cast(b, codes, 'f32'), 0, 0, kvHeads, headDim);
 }
 
-/** One side of one layer. */
+/** One side of one layer; all but the codes f16. */
 interface Store {
   side: KvSide;
-  sinks: Float32Array;
-  recent: Float32Array;
+  sinks: Uint16Array;
+  recent: Uint16Array;
   codes: Uint8Array;
   scale: Uint16Array;
   minimum: Uint16Array;
@@ -117,8 +119,8 @@ export class PackedCache implements Cache {
       for (const kind of kinds) {
         this.#stores.set(`${layer}.${kind}`, {
           side: scheme[kind],
-          sinks: new Float32Array(0),
-          recent: new Float32Array(0),
+          sinks: new Uint16Array(0),
+          recent: new Uint16Array(0),
           codes: new Uint8Array(0),
           scale: new Uint16Array(0),
           minimum: new Uint16Array(0),
@@ -148,15 +150,15 @@ export class PackedCache implements Cache {
     const [batch, kvHeads, headDim] = this.#dims;
     const feeds: Record<string, GraphTensor> = {};
     for (const [name, { side, sinks, recent, codes, scale, minimum }] of this.#stores) {
-      const tensor = (type: 'f32' | 'f16' | 'u8', last: number, data: Float32Array | Uint8Array | Uint16Array): GraphTensor => ({
+      const tensor = (type: 'f16' | 'u8', last: number, data: Uint8Array | Uint16Array): GraphTensor => ({
         type,
         dims: [data.length / (batch * kvHeads * last), batch, kvHeads, last],
         data,
       });
       const shared = side.per === 'token' ? headDim / side.group : headDim;
       const past = `past.${name}`;
-      feeds[`${past}.sinks`] = tensor('f32', headDim, sinks);
-      feeds[`${past}.recent`] = tensor('f32', headDim, recent);
+      feeds[`${past}.sinks`] = tensor('f16', headDim, sinks);
+      feeds[`${past}.recent`] = tensor('f16', headDim, recent);
       feeds[`${past}.codes`] = tensor('u8', (headDim * codeBits(side)) / 8, codes);
       feeds[`${past}.scale`] = tensor('f16', shared, scale);
       if (hasMinimum(side)) feeds[`${past}.minimum`] = tensor('f16', shared, minimum);
@@ -171,10 +173,11 @@ export class PackedCache implements Cache {
     this.#quantized += leaving;
     const stride = this.#dims.reduce((n, d) => n * d, 1);
     for (const [name, store] of this.#stores) {
-      const fresh = outputs[`new.${name}`]!.data as Float32Array; // [positions, batch, kvHeads, headDim]
+      // [positions, batch, kvHeads, headDim]
+      const fresh = Uint16Array.from(outputs[`new.${name}`]!.data as Float32Array, encodeF16);
       if (first > 0) store.sinks = joined(store.sinks, fresh.subarray(0, first * stride));
       const recent = joined(store.recent, fresh.subarray(first * stride));
-      this.#quantize(store, recent.slice(0, leaving * stride), stride);
+      this.#quantize(store, Float32Array.from(recent.subarray(0, leaving * stride), decodeF16), stride);
       store.recent = leaving > 0 ? recent.slice(leaving * stride) : recent;
     }
   }
@@ -192,7 +195,7 @@ export class PackedCache implements Cache {
 }
 
 /** Exactly as long as what it holds: a cache that counts its bytes keeps no spare room. */
-function joined<T extends Float32Array | Uint8Array | Uint16Array>(a: T, b: T): T {
+function joined<T extends Uint8Array | Uint16Array>(a: T, b: T): T {
   const out = new (a.constructor as new (n: number) => T)(a.length + b.length);
   out.set(a);
   out.set(b, a.length);

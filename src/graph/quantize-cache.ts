@@ -1,9 +1,8 @@
 /**
  * The pass that computes, in one pass over whole windows, what every position would see through a quantized key/value cache: scores
  * and sums are computed from exact and from quantized keys and values, and a mask says which of them a position sees. The graph gives
- * what step-by-step decoding gives, up to the order of sums.
+ * what step-by-step decoding gives up to the order of sums, which may turn a key or a code that is next to a tie.
  */
-import { ModelError } from '../errors.ts';
 import type { ModelSpec } from '../model/types.ts';
 import { minifloats } from '../numeric/minifloat.ts';
 import { e4m3Max } from '../quantize/kv/groups.ts';
@@ -11,6 +10,7 @@ import { sylvester } from '../quantize/kv/hadamard.ts';
 import { checkKvScheme, codeBits, hasMinimum, kvBlock, quantizedBefore } from '../quantize/kv/scheme.ts';
 import type { KvScheme, KvSide } from '../quantized/types.ts';
 import { GraphBuilder, type ValueName } from './builder.ts';
+import { halfKeysValues } from './half-cache.ts';
 import { bytesOf, type Constant, type Graph, type GraphNode } from './ir.ts';
 import { notZero, reduce, roundTo, roundToF16, roundToMinifloat } from './number-nodes.ts';
 import type { GraphTensor } from './types.ts';
@@ -19,11 +19,12 @@ import type { GraphTensor } from './types.ts';
 const inputs = { quantized: 'kv.quantized', order: 'kv.order', place: 'kv.place' } as const;
 
 /**
- * @param graph a model or layer without a cache
+ * @param plain a model or layer without a cache
  * @throws RecipeError for a scheme that the model's heads cannot have, ModelError for a graph without attention
  */
-export function quantizeCache(graph: Graph, spec: ModelSpec, scheme: KvScheme): Graph {
+export function quantizeCache(plain: Graph, spec: ModelSpec, scheme: KvScheme): Graph {
   checkKvScheme(scheme, spec.headDim);
+  const graph = halfKeysValues(plain);
   const { heads, kvHeads, headDim } = spec;
   const byName = new Map(graph.nodes.map((node) => [node.name, node]));
   const nodes: GraphNode[] = [];
@@ -61,9 +62,6 @@ export function quantizeCache(graph: Graph, spec: ModelSpec, scheme: KvScheme): 
         b.node('Add', [exact, b.matmul(b.reshape(far, 0, kvHeads, -1, 0), errors)], { name });
       });
     }
-  }
-  if (nodes.length === graph.nodes.length) {
-    throw new ModelError({ what: 'the graph has no attention whose keys and values could be quantized', where: graph.name });
   }
   const blocks = [scheme.key, scheme.value].some(({ per }) => per === 'channel');
   return {

@@ -58,21 +58,31 @@ function checked(graph: Graph, schemes: InputSchemes): Map<string, Linear> {
   return linears;
 }
 
-function schemeKey({ bits, float, symmetric, dynamic, per }: ActivationScheme): string {
+function schemeKey({ bits, float, symmetric, dynamic, per, threshold }: ActivationScheme): string {
   const grid = float ?? `int${bits}`;
   const sharing = typeof per === 'string' ? per : `g${per.group}`;
-  return `${grid}.${sharing}.${symmetric ? 'sym' : 'asym'}${dynamic ? '' : '.static'}`;
+  return `${grid}.${sharing}.${symmetric ? 'sym' : 'asym'}${dynamic ? '' : '.static'}${threshold === undefined ? '' : '.outliers'}`;
+}
+
+/** Columns that hold a value of at least `threshold` in a sequence: x [B, T, in] -> bool [B, 1, in]. */
+function outlierColumns(b: GraphBuilder, x: ValueName, threshold: number): ValueName {
+  const most = b.node('ReduceMax', [b.node('Abs', [x]), b.ints(1)], { attributes: { keepdims: { int: 1 } } });
+  return b.node('GreaterOrEqual', [most, b.float(threshold)]);
 }
 
 /** x [B, T, in] -> x̂, called `name`, as nodes and constants of their own names. */
 function fakeQuantization(x: ValueName, name: string, scheme: ActivationScheme): Graph {
   const b = new GraphBuilder(name);
   b.scoped(name, () => {
-    const { per } = scheme;
-    const grouped = typeof per === 'object' ? b.reshape(x, 0, 0, -1, per.group) : x; // [B, T, in / group, group]
+    const { per, threshold } = scheme;
+    // Outliers are 0 for the rest, so that they do not widen its scale, and are put back as they are.
+    const kept = threshold === undefined ? undefined : outlierColumns(b, x, threshold);
+    const rest = kept === undefined ? x : b.node('Where', [kept, b.float(0), x]);
+    const grouped = typeof per === 'object' ? b.reshape(rest, 0, 0, -1, per.group) : rest; // [B, T, in / group, group]
     const { codes, scale, zero } = inputCodes(b, grouped, scheme, name);
     const steps = zero === undefined ? codes : b.node('Sub', [codes, zero]);
-    if (typeof per === 'object') b.node('Reshape', [b.mul(steps, scale), b.ints(0, 0, -1)], { name });
+    if (kept !== undefined) b.node('Where', [kept, x, b.mul(steps, scale)], { name });
+    else if (typeof per === 'object') b.node('Reshape', [b.mul(steps, scale), b.ints(0, 0, -1)], { name });
     else b.node('Mul', [steps, scale], { name });
   });
   return b.build();

@@ -12,7 +12,19 @@ import { layerPrefix } from './model.ts';
 
 /** @throws ModelError for a linear or a layer that the graph does not have */
 export function rotateOnline(graph: Graph, rotations: readonly OnlineRotation[]): Graph {
-  return rotations.reduce((current, one) => (one.at === 'input' ? beforeLinear(current, one) : afterRope(current, one)), graph);
+  return rotations.reduce(
+    (current, one) => (one.at === 'input' ? beforeLinear(current, one) : afterRope(current, one, layerPrefix(one.layer))),
+    graph,
+  );
+}
+
+/** Those of one layer, in the graph of that layer, whose names have no prefix. */
+export function rotateLayer(graph: Graph, layer: number, rotations: readonly OnlineRotation[]): Graph {
+  const prefix = layerPrefix(layer);
+  return rotations.reduce((current, one) => {
+    if (one.at === 'queryKey') return one.layer === layer ? afterRope(current, one, '') : current;
+    return one.linear.startsWith(prefix) ? beforeLinear(current, { ...one, linear: one.linear.slice(prefix.length) }) : current;
+  }, graph);
 }
 
 function beforeLinear(graph: Graph, { linear, rotation, stride = 1 }: Extract<OnlineRotation, { at: 'input' }>): Graph {
@@ -26,9 +38,9 @@ function beforeLinear(graph: Graph, { linear, rotation, stride = 1 }: Extract<On
   return spliced(graph, at, part, [{ ...node, inputs: [name, ...node.inputs.slice(1)] }]);
 }
 
-function afterRope(graph: Graph, { layer, rotation }: Extract<OnlineRotation, { at: 'queryKey' }>): Graph {
+function afterRope(graph: Graph, { rotation }: Extract<OnlineRotation, { at: 'queryKey' }>, prefix: string): Graph {
   return ['query', 'key'].reduce((current, role) => {
-    const value = `${layerPrefix(layer)}self_attn.${role}`;
+    const value = `${prefix}self_attn.${role}`;
     const at = current.nodes.findIndex((node) => node.name === value);
     if (at === -1) throw new ModelError({ what: 'the graph has no such queries and keys to rotate', where: value });
     // What is rotated takes the name, so that a cache that is quantized holds rotated keys.

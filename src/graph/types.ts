@@ -47,7 +47,7 @@ export interface LanguageModel {
 export interface Decoder {
   /** Tokens held so far. */
   readonly length: number;
-  /** Bytes that keys and values of these tokens take: f32, or as a quantized cache holds them. */
+  /** Bytes that keys and values of these tokens take: f32, or what a quantized cache holds. */
   readonly cacheBytes?: number;
   /** Appends ids [batch, n] and gives the logits of all of them, [batch, n, vocab]. */
   step(ids: Int32Array): Promise<Float32Array>;

@@ -60,7 +60,7 @@ export function staticLevels(scheme: ActivationScheme): { scale: Float32Array; z
 
 /** @throws RecipeError for a scheme that no pass over a graph can carry out */
 export function checkActivations(scheme: ActivationScheme, where: string, width?: number): void {
-  const { bits, symmetric, dynamic, per, float, range } = scheme;
+  const { bits, symmetric, dynamic, per, float, range, threshold } = scheme;
   const refuse = (what: string, value?: unknown, next?: string): never => {
     throw new RecipeError({ what, where, ...(value !== undefined && { value }), ...(next && { next }) });
   };
@@ -70,6 +70,8 @@ export function checkActivations(scheme: ActivationScheme, where: string, width?
   const group = typeof per === 'object' ? per.group : undefined;
   if (group !== undefined && (!Number.isInteger(group) || group < 1 || (width !== undefined && width % group !== 0)))
     refuse('groups do not fill the input of a linear', group);
+  if (threshold !== undefined && !(dynamic && per === 'token' && threshold > 0))
+    refuse('columns of outliers are found while the model runs, beside a scale for each token', threshold);
   if (dynamic) {
     if (per === 'channel')
       refuse(

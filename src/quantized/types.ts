@@ -75,6 +75,11 @@ export interface ActivationScheme {
   /** Scale and zero point come from the values themselves while the model runs, or from `range`. */
   dynamic: boolean;
   per: 'tensor' | 'token' | 'channel' | { group: number };
+  /**
+   * LLM.int8(): columns of a sequence in which a value reaches this stay as they are, and the others are quantized without them.
+   * Dynamic schemes by token only.
+   */
+  threshold?: number;
   /** Of static schemes: what the codes cover, one value for a tensor, [in] for channels, [in / group] for groups. */
   range?: { min: readonly number[]; max: readonly number[] };
 }
@@ -91,16 +96,16 @@ export interface KvSide {
 }
 
 /**
- * A quantized key/value cache. Tokens enter it as they are and are quantized a block at a time (a block is the longest group of tokens):
+ * A quantized key/value cache. Tokens enter it in f16 (the current one too) and are quantized a block at a time (a block is the longest group of tokens):
  * what the token at position t sees of those before it is quantized at positions [sinks, sinks + n block) with
- * n = floor(max(0, t - sinks - residual) / block), and exact elsewhere.
+ * n = floor(max(0, t - sinks - residual) / block), and f16 elsewhere.
  */
 export interface KvScheme {
   key: KvSide;
   value: KvSide;
-  /** So many tokens before the current one are exact at least. */
+  /** So many tokens before the current one are f16 at least. */
   residual: number;
-  /** The first tokens of the text, which stay exact. */
+  /** The first tokens of the text, which stay f16. */
   sinks: number;
   /** Heads of keys and values are multiplied by a Hadamard matrix before they are quantized, and back. */
   hadamard: boolean;

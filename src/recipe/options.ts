@@ -9,7 +9,7 @@ import { ranges, refines } from '../quantize/index.ts';
 import { type ClippingRange, clippingRanges, type IntegerScheme, type RangeName, type Rounding } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
 import { methodNamed, methods } from './methods/registry.ts';
-import { granularityOf, type Method } from './methods/types.ts';
+import { granularityOf, type Method, type MethodOptions } from './methods/types.ts';
 import { type Calibration, defaultCalibration, parseRecipe, type Recipe } from './schema.ts';
 
 export interface QuantizeOptions {
@@ -25,10 +25,14 @@ export interface QuantizeOptions {
   to?: string;
   /** Bits of the linears' inputs, quantized token by token at run time. */
   activationBits?: number;
+  /** How keys and values are stored while the model generates. */
+  kvBits?: '8' | '4' | '2' | 'fp8';
   /** Scales of lists of values in 8 bits. */
   doubleQuant?: boolean;
   /** SmoothQuant: how much of the difficulty moves from inputs to weights (0.5). */
   alpha?: number;
+  /** LLM.int8(): columns of inputs in which a value reaches it stay as they are (6). */
+  threshold?: number;
   pure?: boolean;
   keep?: readonly string[];
   encoder?: string;
@@ -70,27 +74,31 @@ export function recipeFromOptions(
   const container = chooseContainer(options, base, output, method);
   recipe.container = container;
   setTransforms(recipe, options, method);
+  const cache = options.kvBits ?? method?.kvBits;
+  if (cache !== undefined) recipe.kv = cache;
   if (options.layers) recipe.layers = [...options.layers];
   setRounding(recipe, options, method, container);
   setCalibration(recipe, options);
-  const grid = [options.bits, options.group, options.symmetric, options.range, options.activationBits, options.doubleQuant];
   if (options.fit) {
     refuseGrid(options, method);
     return recipe;
   }
-  // A method that is a way of rounding goes with any type; the others are grids of their own.
-  const asksGrid = [...grid, method?.takes.includes('type') ? undefined : method].some((o) => o !== undefined);
+  const asked = gridOptions(options, method);
   if (options.type !== undefined) {
-    if (asksGrid) {
+    if (asked.length > 0) {
       throw new RecipeError({
-        what: '--type names a complete type; --bits, --group, --symmetric, --range, --activation-bits and the method describe another one',
+        what: `--type names a complete type, and ${asked.join(', ')} ${asked.length > 1 ? 'describe' : 'describes'} another one`,
         where: '--type',
         value: options.type,
         next: 'give one or the other',
       });
     }
     setType(recipe, options.type, subject);
-  } else if (asksGrid || method || (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)) {
+  } else if (
+    asked.length > 0 ||
+    method ||
+    (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)
+  ) {
     setGrid(recipe, options, container, subject, weightType);
   }
   setRefinement(recipe, options);
@@ -99,17 +107,11 @@ export function recipeFromOptions(
 
 /** @throws RecipeError for what a budget chooses itself */
 function refuseGrid({ type, method: name, ...options }: QuantizeOptions, method: Method | undefined): void {
-  const flags = {
-    bits: '--bits',
-    group: '--group',
-    symmetric: '--symmetric',
-    range: '--range',
-    activationBits: '--activation-bits',
-    doubleQuant: '--double-quant',
-    pure: '--pure',
-  } as const;
-  const given = (Object.keys(flags) as (keyof typeof flags)[]).find((key) => options[key] !== undefined);
-  const flag = type !== undefined ? '--type' : given && flags[given];
+  const [flag] = [
+    ...(type === undefined ? [] : ['--type']),
+    ...gridOptions(options, undefined),
+    ...(options.pure ? ['--pure'] : []),
+  ];
   if (flag) throw new RecipeError({ what: 'a budget chooses the types itself', where: flag, next: 'leave out this or --fit' });
   // Round to nearest is what the budget assumes; a way of rounding goes with whatever it chooses.
   if (!method || method.rounding || method === methods['rtn']) return;
@@ -119,6 +121,22 @@ function refuseGrid({ type, method: name, ...options }: QuantizeOptions, method:
     value: name,
     next: 'use --method gptq, or leave out --method or --fit',
   });
+}
+
+/** The options given that describe a grid, as they are written. */
+function gridOptions(options: QuantizeOptions, method: Method | undefined): string[] {
+  const { bits, group, symmetric, range, activationBits, doubleQuant } = options;
+  const given = {
+    bits,
+    group,
+    [symmetric === false ? 'asymmetric' : 'symmetric']: symmetric,
+    range,
+    'activation-bits': activationBits,
+    'double-quant': doubleQuant,
+  };
+  // A method that is a way of rounding goes with any type; the others are grids of their own.
+  const named = method && !method.takes.includes('type') ? [`--method ${options.method}`] : [];
+  return [...Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`])), ...named];
 }
 
 function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, method: Method | undefined): ContainerName {
@@ -142,13 +160,11 @@ function setRounding(
   let found = false;
   changeRoundings(recipe, (rounding) => {
     found = true;
-    // Where no g_idx is stored, groups stay runs of columns and only the order of work follows the activations.
-    const order = { order: 'activation', groups: containers[container].groupIndex ? 'dynamic' : 'static' } as const;
     return {
       ...rounding,
       ...(damp !== undefined && { damp }),
       ...(refine !== undefined && { refine }),
-      ...(actOrder && order),
+      ...(actOrder && ({ order: 'activation', groups: 'dynamic' } as const)),
     };
   });
   if (!found && given) {
@@ -156,6 +172,14 @@ function setRounding(
       what: 'this belongs to GPTQ, and nothing here is rounded by it',
       where: `--${given[0]}`,
       next: 'add --method gptq',
+    });
+  }
+  if (actOrder && !containers[container].groupIndex) {
+    const able = Object.values(containers).filter(({ groupIndex }) => groupIndex);
+    throw new RecipeError({
+      what: `${container} stores no g_idx, so that its groups stay runs of columns; the order of work follows the activations anyway`,
+      where: '--act-order',
+      next: `leave it out, or use ${able.map(({ name }) => `--to ${name}`).join(' or ')}`,
     });
   }
 }
@@ -285,6 +309,13 @@ function setGrid(
   delete recipe.fileType;
   delete recipe.scheme;
   if (container === 'gguf') {
+    if (options.method !== undefined && options.method !== 'rtn' && !method.takes.includes('type')) {
+      throw new RecipeError({
+        what: `GGUF has no type for what ${options.method} makes`,
+        where: '--to gguf',
+        next: 'use --to fewbits',
+      });
+    }
     const wanted = ggufIntegers(options, bits);
     if (subject === 'model') recipe.fileType = wanted;
     else recipe.scheme = { kind: 'storage', type: fileTypes[wanted].base };
@@ -297,29 +328,45 @@ function setGrid(
     return;
   }
   const chosen = symmetric ?? method.symmetric ?? true;
-  const scheme = method.scheme({
-    ...{ bits, group, symmetric: chosen, doubleQuant: options.doubleQuant ?? false, alpha: alphaOf(options) },
+  const said = {
+    ...methodOptions({ ...options, bits, group, symmetric: chosen }, method),
     ...(options.range !== undefined && { range: listed(options.range) ?? rangeNamed(options.range, chosen) }),
-  });
+  };
+  if (!method.scheme) return;
+  const scheme = method.scheme(said);
+  const quantized = input.input && { input: { ...input.input, ...method.input?.(said) } as typeof input.input };
   if (scheme.kind !== 'integer') {
-    recipe.scheme = { ...(scheme as NonNullable<Recipe['scheme']>), ...input };
+    recipe.scheme = { ...(scheme as NonNullable<Recipe['scheme']>), ...quantized };
     return;
   }
+  if (options.range !== undefined) rangeNamed(options.range, scheme.symmetric);
   const custom = withCustom(scheme, containers[container].customary?.(scheme.symmetric, weightType), options);
-  recipe.scheme = { ...(options.range === undefined && method.searches ? searched(custom, method.searches) : custom), ...input };
+  recipe.scheme = {
+    ...(options.range === undefined && method.searches ? searched(custom, method.searches) : custom),
+    ...quantized,
+  };
 }
 
-const DEFAULT_ALPHA = 0.5;
-
-function alphaOf({ alpha = DEFAULT_ALPHA }: QuantizeOptions): number {
-  return alpha;
+/** What the options say to a method, with the defaults of the command line. */
+function methodOptions(options: QuantizeOptions, method: Method): MethodOptions {
+  const {
+    bits = method.bits[0]!,
+    group = method.group,
+    symmetric = true,
+    doubleQuant = false,
+    alpha = 0.5,
+    threshold = 6,
+  } = options;
+  const activationBits = options.activationBits ?? method.activationBits;
+  const kv = (options.kvBits ?? method.kvBits) !== undefined;
+  return { bits, group, symmetric, doubleQuant, alpha, threshold, kv, ...(activationBits !== undefined && { activationBits }) };
 }
 
 /** `--method` replaces the transforms of the recipe; `--alpha` changes those that are there. */
 function setTransforms(recipe: Recipe, options: QuantizeOptions, method: Method | undefined): void {
   const { alpha } = options;
   if (method) {
-    const made = method.transforms?.({ bits: 4, group: -1, symmetric: true, doubleQuant: false, alpha: alphaOf(options) });
+    const made = method.transforms?.(methodOptions(options, method));
     const { transforms } = parseRecipe({ version: 1, ...(made && { transforms: made }) });
     if (transforms) recipe.transforms = transforms;
     else delete recipe.transforms;
@@ -338,7 +385,13 @@ function setTransforms(recipe: Recipe, options: QuantizeOptions, method: Method 
 
 /** Options that would change nothing are refused. */
 function refuseIdle(options: QuantizeOptions, { takes }: Method): void {
-  const flags = { group: '--group', symmetric: '--symmetric', range: '--range', doubleQuant: '--double-quant' } as const;
+  const flags = {
+    group: '--group',
+    symmetric: '--symmetric',
+    range: '--range',
+    doubleQuant: '--double-quant',
+    threshold: '--threshold',
+  } as const;
   for (const [key, flag] of Object.entries(flags) as [keyof typeof flags, string][]) {
     if (options[key] === undefined || takes.includes(key)) continue;
     throw new RecipeError({

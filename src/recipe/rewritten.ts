@@ -9,6 +9,7 @@ import type { Model, StoredTensor, WeightTensor } from '../format/types.ts';
 import type { SourceHandle } from '../io/types.ts';
 import { type ModelSpec, modelFolds, modelTensors } from '../model/index.ts';
 import type { Scheme } from '../quantize/scheme.ts';
+import { type OnlineRotation, type QuarotOptions, quarot } from '../quantize/transform/index.ts';
 import { type StorageType, storageBytes, storageKind } from '../tensor/storage.ts';
 import type { Transform } from './schema.ts';
 
@@ -26,7 +27,7 @@ export interface RewrittenModel {
 }
 
 /** @throws RecipeError for a bag of tensors: nobody knows what follows what in it */
-export function rewrittenModel(model: Model, transforms: readonly Transform[]): RewrittenModel {
+export async function rewrittenModel(model: Model, transforms: readonly Transform[]): Promise<RewrittenModel> {
   const { spec } = model;
   if (!spec) {
     throw new RecipeError({
@@ -37,6 +38,7 @@ export function rewrittenModel(model: Model, transforms: readonly Transform[]): 
   }
   const unties = spec.tied && transforms.some((one) => one.kind === 'quarot' && one.hidden);
   const after: ModelSpec = unties ? { ...spec, tied: false } : spec;
+  const online = await onlineRotations(spec, transforms);
   const changed = changedTensors(after, transforms);
   const tensors = [...model.tensors, ...(unties ? [headOf(model, after)] : [])];
   const moved = tensors.filter(({ name }) => changed.has(name));
@@ -48,12 +50,34 @@ export function rewrittenModel(model: Model, transforms: readonly Transform[]): 
     return place ? inFile(tensor, place.offset) : tensor;
   });
   return {
-    model: { ...model, spec: after, tensors: rewritten, checkpoint: unties ? untied(model.checkpoint) : model.checkpoint },
+    model: {
+      ...model,
+      spec: after,
+      tensors: rewritten,
+      checkpoint: unties ? untied(model.checkpoint) : model.checkpoint,
+      ...(online.length > 0 && { online }),
+    },
     transforms,
     places: offsets,
     header,
     fileSize,
   };
+}
+
+/** They follow from the shape of the model: gains that are folded change weights alone. */
+async function onlineRotations(spec: ModelSpec, transforms: readonly Transform[]): Promise<OnlineRotation[]> {
+  const online: OnlineRotation[] = [];
+  for (const transform of transforms) {
+    if (transform.kind !== 'quarot') continue;
+    const gains = async () => new Float32Array(spec.hidden).fill(1);
+    online.push(...(await quarot(spec, gains, quarotOptions(transform))).online);
+  }
+  return online;
+}
+
+/** The recipe's words as the transform takes them. */
+export function quarotOptions({ seed, hidden, values, down, queryKey }: Extract<Transform, { kind: 'quarot' }>): QuarotOptions {
+  return { seed, ...(!hidden && { hidden: false }), values: values === 'none' ? false : values, down, queryKey };
 }
 
 /** Tensors that stay do so in the dtype that they had: the file of rewritten ones is f32 for the calculation's sake. */

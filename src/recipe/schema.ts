@@ -3,6 +3,7 @@
  */
 import * as z from 'zod';
 import { RecipeError } from '../errors.ts';
+import { kvScheme } from '../format/fewbits/descriptor.ts';
 import { roleGroups, roles } from '../model/index.ts';
 import { clippingRanges, tableNames } from '../quantize/scheme.ts';
 import { isStorageType, type StorageType } from '../tensor/storage.ts';
@@ -79,9 +80,14 @@ const arithmetic = z
 const input = z
   .strictObject({
     bits: z.int().min(2).max(8),
+    float: z
+      .enum(['e4m3', 'e5m2', 'e2m1', 'e2m3', 'e3m2'])
+      .optional()
+      .describe('A small float instead of integers; bits is its width.'),
     symmetric: z.boolean(),
     dynamic: z.boolean(),
-    per: z.enum(['tensor', 'token']),
+    per: z.union([z.enum(['tensor', 'token']), z.strictObject({ group: z.int().min(1) })]),
+    threshold: z.number().gt(0).optional().describe('LLM.int8(): columns in which a value reaches it stay as they are.'),
   })
   .describe("How the linear's input is quantized at run time.");
 
@@ -236,6 +242,10 @@ const transform = z
   ])
   .describe('A rewrite that keeps what the model computes.');
 
+const kv = z
+  .union([z.enum(['8', '4', '2', 'fp8']), kvScheme])
+  .describe('How keys and values are stored while the model generates: a width, or all of it.');
+
 /** Tensor names are far shorter; a match takes name x pattern steps. */
 const glob = z.string().max(1000);
 
@@ -274,6 +284,7 @@ const recipeSchema = z
       .describe('Which code a weight gets, in every quantized matrix whose scheme does not say; default: the nearest one.'),
     transforms: z.array(transform).min(1).max(4).optional().describe('Rewrites that come first, in this order.'),
     calibration: calibration.optional(),
+    kv: kv.optional(),
     layers: z
       .tuple([z.int().min(0), z.int().min(0)])
       .optional()

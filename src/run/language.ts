@@ -6,12 +6,18 @@ import { weightReader } from './weights.ts';
 
 /**
  * A model that computes: its weights, dequantized if need be, run through the graph of its architecture; inputs that its container
- * says are quantized at run time are.
+ * says are quantized at run time are, rotations that it says stay are computed, keys and values are stored as it says.
  * @throws ModelError for a bag of tensors or an architecture that is not known.
  */
 export async function languageModel(model: Model, options: { threads?: number } = {}): Promise<LanguageModel> {
   const inputs = inputSchemes(model);
-  return loadLanguageModel(runnableSpec(model), weightReader(model), { ...options, ...(inputs.size > 0 && { inputs }) });
+  const { online, kv } = model;
+  return loadLanguageModel(runnableSpec(model), weightReader(model), {
+    ...options,
+    ...(online && { rotations: online }),
+    ...(inputs.size > 0 && { inputs }),
+    ...(kv && { kv }),
+  });
 }
 
 /** By module: a linear is called like its weight. */

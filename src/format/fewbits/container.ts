@@ -17,6 +17,7 @@ import { type Described, METADATA_KEY } from './descriptor.ts';
 export const fewbits: Container = {
   name: 'fewbits',
   groupIndex: true,
+  statesRunTime: true,
   output: 'either',
   extensions: ['.safetensors'],
   convention:
@@ -83,9 +84,12 @@ function fieldHead(name: string, key: string, tile: TileForm, rows: number, size
 }
 
 function documentOf(request: LayoutRequest, described: ReadonlyMap<string, Described>): JsonObject {
+  const { model } = request;
   const document = {
     version: 1,
     ...(request.provenance && { provenance: request.provenance }),
+    ...(model.online?.length && { online: model.online }),
+    ...(model.kv && { kv: model.kv }),
     tensors: Object.fromEntries(described),
   };
   return document as unknown as JsonObject;

@@ -1,8 +1,9 @@
 /** The document in `__metadata__` that says how each quantized tensor lies in the file. */
 import * as z from 'zod';
 import { FormatError } from '../../errors.ts';
+import type { OnlineRotation } from '../../quantize/transform/types.ts';
 import type { TileForm } from '../../quantized/form.ts';
-import type { ActivationScheme } from '../../quantized/types.ts';
+import type { ActivationScheme, KvScheme } from '../../quantized/types.ts';
 import { isStorageType, type StorageType } from '../../tensor/storage.ts';
 
 export const METADATA_KEY = 'fewbits';
@@ -63,22 +64,56 @@ const described = z.discriminatedUnion('form', [
     input: z
       .strictObject({
         bits: z.int().min(2).max(8),
+        float: z.string().max(20).optional(),
         symmetric: z.boolean(),
         dynamic: z.boolean(),
-        per: z.enum(['tensor', 'token']),
+        per: z.union([z.enum(['tensor', 'token']), z.strictObject({ group: z.int().min(1) })]),
+        threshold: z.number().gt(0).optional(),
       })
       .optional(),
   }),
   z.strictObject({ shape, form: z.literal('blocks'), type: z.string().refine(isStorageType) }),
 ]);
 
+const rotation = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('hadamard'), size: z.int().min(1).max(1_000_000) }),
+  z.strictObject({ kind: z.literal('orthogonal'), size: z.int().min(1).max(1_000_000), seed: z.int() }),
+]);
+
+const online = z.array(
+  z.discriminatedUnion('at', [
+    z.strictObject({ at: z.literal('input'), linear: z.string(), rotation, stride: z.int().min(1).max(1_000_000).optional() }),
+    z.strictObject({ at: z.literal('queryKey'), layer: z.int().min(0), rotation }),
+  ]),
+);
+
+const kvSide = z.strictObject({
+  bits: z.union([z.literal(2), z.literal(4), z.literal(8), z.literal('fp8')]),
+  per: z.enum(['channel', 'token']),
+  group: z.int().min(1).max(1_000_000),
+  symmetric: z.boolean().optional(),
+});
+
+const count0 = z.int().min(0).max(1_000_000_000);
+
+export const kvScheme = z.strictObject({ key: kvSide, value: kvSide, residual: count0, sinks: count0, hadamard: z.boolean() });
+
 const document = z.looseObject({
   version: z.literal(1),
+  online: online.optional(),
+  kv: kvScheme.optional(),
   tensors: z.record(z.string(), described),
 });
 
+/** What a file of ours says of its tensors and of what happens while the model runs. */
+export interface Descriptor {
+  tensors: Map<string, Described>;
+  online?: readonly OnlineRotation[];
+  kv?: KvScheme;
+}
+
 /** @throws FormatError for a document that is not ours or of a later version. */
-export function readDescriptor(text: string, where: string): Map<string, Described> {
+export function readDescriptor(text: string, where: string): Descriptor {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -94,5 +129,10 @@ export function readDescriptor(text: string, where: string): Map<string, Describ
       next: 'the file is damaged or of a later version',
     });
   }
-  return new Map(Object.entries(parsed.data.tensors) as [string, Described][]);
+  const { tensors, online: rotations, kv } = parsed.data;
+  return {
+    tensors: new Map(Object.entries(tensors) as [string, Described][]),
+    ...(rotations && { online: rotations as OnlineRotation[] }),
+    ...(kv && { kv: kv as KvScheme }),
+  };
 }

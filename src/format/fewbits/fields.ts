@@ -6,14 +6,21 @@ import { asMatrix } from '../../tensor/tensor.ts';
 import { fieldSizes, fieldType, tileLabel } from '../tile-fields.ts';
 import type { Field, StoredTensor, WeightTensor } from '../types.ts';
 import { fieldOf, plainWeight, type Unnamed, weightTensor } from '../weight.ts';
-import { type Described, METADATA_KEY, readDescriptor } from './descriptor.ts';
+import { type Described, type Descriptor, METADATA_KEY, readDescriptor } from './descriptor.ts';
 
 /** The descriptors of a file or, for a folder of several files, of its configuration. */
 export function describedTensors(checkpoint: Checkpoint): Map<string, Described> {
+  return descriptorOf(checkpoint).tensors;
+}
+
+/** What a file of ours, or the configuration of a folder of several, says. */
+export function descriptorOf(checkpoint: Checkpoint): Descriptor {
   const text = checkpoint.metadata?.get(METADATA_KEY);
   if (text !== undefined) return readDescriptor(text, checkpoint.name);
   const quantization = quantizationConfig(checkpoint);
-  return quantization?.['quant_method'] === 'fewbits' ? readDescriptor(JSON.stringify(quantization), checkpoint.name) : new Map();
+  return quantization?.['quant_method'] === 'fewbits'
+    ? readDescriptor(JSON.stringify(quantization), checkpoint.name)
+    : { tensors: new Map() };
 }
 
 /** `quantization_config` of config.json, whatever tool wrote it. */

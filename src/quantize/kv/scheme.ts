@@ -74,7 +74,7 @@ export function kvBitsPerValue(side: KvSide): number {
 }
 
 /**
- * Bytes of a cache that holds `tokens` tokens: packed codes, f16 scales and minima, and f32 for tokens that are exact.
+ * Bytes of a cache that holds `tokens` tokens: packed codes, f16 scales and minima, and f16 for tokens that are exact.
  * Without a scheme: f16 for all.
  */
 export function kvBytes(shape: KvShape, tokens: number, scheme?: KvScheme): number {
@@ -83,5 +83,5 @@ export function kvBytes(shape: KvShape, tokens: number, scheme?: KvScheme): numb
   if (!scheme) return 2 * 2 * values * tokens;
   const quantized = quantizedBefore(scheme, tokens);
   const bits = kvBitsPerValue(scheme.key) + kvBitsPerValue(scheme.value);
-  return values * ((quantized * bits) / 8 + (tokens - quantized) * 2 * 4);
+  return values * ((quantized * bits) / 8 + (tokens - quantized) * 2 * 2);
 }

@@ -4,6 +4,8 @@ import { codebook, squeezellm } from './codebooks.ts';
 import { mx, nvfp4 } from './floats.ts';
 import { gptq } from './gptq.ts';
 import { hqq } from './hqq.ts';
+import { kv } from './kv.ts';
+import { llmInt8 } from './llm-int8.ts';
 import { rtn } from './rtn.ts';
 import { sinq } from './sinq.ts';
 import { binary, fp4, nf4, ternary } from './tables.ts';
@@ -17,6 +19,7 @@ export const methods: Readonly<Record<string, Method>> = {
   awq,
   smoothquant,
   zeroquant,
+  'llm-int8': llmInt8,
   quarot,
   nf4,
   fp4,
@@ -28,6 +31,7 @@ export const methods: Readonly<Record<string, Method>> = {
   binary,
   mx,
   nvfp4,
+  kv,
 };
 
 /** @throws RecipeError for a method that does not exist. */

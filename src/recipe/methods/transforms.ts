@@ -34,5 +34,8 @@ export const quarot: Method = {
   group: 128,
   takes: ['group', 'symmetric', 'range', 'type'],
   scheme: integers,
-  transforms: () => [{ kind: 'quarot' }],
+  // Inputs that are quantized need what only a running model can turn: those of o and down, and the keys of a quantized cache.
+  transforms: ({ activationBits, kv }) => [
+    { kind: 'quarot', ...(activationBits !== undefined && { values: 'full', down: true }), ...(kv && { queryKey: true }) },
+  ],
 };

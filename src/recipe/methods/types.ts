@@ -1,5 +1,6 @@
 import type { ContainerName } from '../../format/types.ts';
 import type { Granularity, RangeName, Rounding, WeightScheme } from '../../quantize/scheme.ts';
+import type { ActivationScheme } from '../../quantized/types.ts';
 import type { RecipeInput } from '../schema.ts';
 
 /** What options of the command line say to a method. */
@@ -13,6 +14,12 @@ export interface MethodOptions {
   doubleQuant: boolean;
   /** SmoothQuant: how much of the difficulty moves from inputs to weights. */
   alpha: number;
+  /** LLM.int8(): columns of inputs in which a value reaches it stay as they are. */
+  threshold: number;
+  /** Of the linears' inputs, where they are quantized. */
+  activationBits?: number;
+  /** Keys and values are quantized too. */
+  kv: boolean;
 }
 
 /** A method is a recipe fragment under a name. A new one is a file of this folder and a row of registry.ts. */
@@ -27,8 +34,9 @@ export interface Method {
   /** Taken without --group. */
   readonly group: number;
   /** Options that change it, besides bits: the others are refused. */
-  readonly takes: readonly ('group' | 'symmetric' | 'range' | 'doubleQuant' | 'alpha' | 'type')[];
-  scheme(options: MethodOptions): WeightScheme;
+  readonly takes: readonly ('group' | 'symmetric' | 'range' | 'doubleQuant' | 'alpha' | 'threshold' | 'type')[];
+  /** Absent where weights stay as they are. */
+  scheme?(options: MethodOptions): WeightScheme;
   /** Whether it is symmetric where no option says. */
   readonly symmetric?: boolean;
   /** Integer grids: the range is searched from the formula of the container. */
@@ -39,6 +47,10 @@ export interface Method {
   transforms?(options: MethodOptions): RecipeInput['transforms'];
   /** Of inputs, token by token, where no option says. */
   readonly activationBits?: number;
+  /** How inputs are quantized besides that. */
+  input?(options: MethodOptions): Pick<ActivationScheme, 'threshold'>;
+  /** Keys and values, where no option says. */
+  readonly kvBits?: '8' | '4' | '2' | 'fp8';
 }
 
 export function granularityOf(group: number): Granularity {

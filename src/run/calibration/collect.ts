@@ -55,7 +55,8 @@ export async function collectStatistics(model: Model, windows: CalibrationWindow
   };
   const reader = weightReader(model);
   try {
-    const walk = await openWalk(spec, reader, ids, { ...walking, samples, context });
+    const { online } = model;
+    const walk = await openWalk(spec, reader, ids, { ...walking, ...(online && { online }), samples, context });
     try {
       for (let layer = 0; layer <= last; layer++) {
         const weights = remembered(reader);

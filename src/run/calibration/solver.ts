@@ -6,7 +6,6 @@ import type { GptqRounding } from '../../quantize/scheme.ts';
 import type { Group } from '../../recipe/nodes.ts';
 import { diagonal } from '../importance.ts';
 import type { Journal } from '../journal.ts';
-import type { Progress } from '../progress.ts';
 import type { TensorWriter } from '../tensor-writer.ts';
 import type { TileWorkers } from '../workers.ts';
 import { shared } from './shared.ts';
@@ -33,7 +32,6 @@ export interface SolverParts {
   workers: TileWorkers;
   journal: Journal;
   writer: TensorWriter;
-  progress: Progress;
 }
 
 interface Solved {
@@ -57,8 +55,7 @@ export class Solver {
 
   /** Gives the writer what it needs for the tensors of the group. */
   async solve(group: Group, { hessian, drift, tokens, ...captured }: CapturedInput): Promise<void> {
-    const { layout, journal, writer, progress } = this.#parts;
-    progress.say(`solving ${group.linears.join(', ')}`);
+    const { layout, journal, writer } = this.#parts;
     const meansquare = captured.meansquare ?? (hessian && diagonal(hessian));
     const factors = new Map<string, Solved | undefined>();
     for (const index of group.tensors) {

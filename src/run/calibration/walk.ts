@@ -14,6 +14,7 @@ import {
   keepOutputs,
   layerPrefix,
   positionFeeds,
+  rotateLayer,
   sequencesOfRun,
   showValue,
   tapInputs,
@@ -21,6 +22,7 @@ import {
 } from '../../graph/index.ts';
 import type { InputGroup, ModelSpec, Residual } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
+import type { OnlineRotation } from '../../quantize/transform/index.ts';
 import { DriftSums } from './drift.ts';
 import { type HiddenStates, hiddenStates, type Spill } from './states.ts';
 import { InputSums, SumSessions } from './sums.ts';
@@ -39,6 +41,8 @@ export interface WalkOptions {
   /** Sequences in `ids`, and tokens of each. */
   samples: number;
   context: number;
+  /** Rotations that stay in the model: inputs are looked at behind them. */
+  online?: readonly OnlineRotation[];
   /** Hidden states past `bufferBytes` (512 MB) go there. */
   spill?: Spill;
   bufferBytes?: number;
@@ -228,9 +232,13 @@ class OnnxLayerWalk implements LayerWalk {
   /** Layers with the same window have the same graph. */
   #program(nodes: readonly string[], { move, middle }: { move: boolean; middle: boolean }): Promise<Program> {
     const atHead = this.#layer === this.#spec.layers;
-    const key = [atHead ? 'head' : this.#spec.window[this.#layer], move, middle, ...nodes].join();
+    const { online } = this.#options;
+    // Rotations are constants of a layer's own graph.
+    const same = online ? this.#layer : this.#spec.window[this.#layer];
+    const key = [atHead ? 'head' : same, move, middle, ...nodes].join();
     const open = async (): Promise<Program> => {
-      const whole = atHead ? buildHead(this.#spec) : buildLayer(this.#spec, this.#layer);
+      const plain = atHead ? buildHead(this.#spec) : buildLayer(this.#spec, this.#layer);
+      const whole = atHead || !online ? plain : rotateLayer(plain, this.#layer, online);
       const tapped = tapInputs(middle ? showValue(whole, 'middle') : whole, nodes);
       const kept = [...tapped.taps.values(), ...(move ? ['output'] : []), ...(middle ? ['input.middle'] : [])];
       const graph = keepOutputs(tapped.graph, kept);

@@ -8,17 +8,9 @@
 import type { Model } from '../../format/types.ts';
 import type { ByteSink, SourceHandle } from '../../io/types.ts';
 import { type Kernels, loadKernels } from '../../kernels/index.ts';
-import type { InputGroup } from '../../model/index.ts';
+import { type InputGroup, inputGroups } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
-import {
-  type AwqSearch,
-  applyOperations,
-  type OnlineRotation,
-  rowsTogether,
-  type Skipped,
-  sourceTensor,
-} from '../../quantize/transform/index.ts';
-import { transformNeeds } from '../../recipe/needs.ts';
+import { type AwqSearch, applyOperations, rowsTogether, type Skipped, sourceTensor } from '../../quantize/transform/index.ts';
 import type { Plan } from '../../recipe/plan.ts';
 import { type RewrittenModel, rewrittenFrom } from '../../recipe/rewritten.ts';
 import type { Transform } from '../../recipe/schema.ts';
@@ -29,7 +21,7 @@ import { RowReader } from '../row-reader.ts';
 import { textOf } from '../text.ts';
 import { weightReader } from '../weights.ts';
 import { roundTripOf } from './round-trip.ts';
-import { type FoundRewrite, performTransform } from './transforms.ts';
+import { type FoundRewrite, performTransform, type TransformContext } from './transforms.ts';
 
 /** What a transform did, for the report. */
 export interface TransformRecord {
@@ -50,13 +42,12 @@ export interface Rewritten {
   /** The plan whose tensors come from the rewritten file. */
   plan: Plan;
   records: readonly TransformRecord[];
-  online: readonly OnlineRotation[];
 }
 
 /** Makes the rewritten file, or takes over that of an earlier run. */
 export async function rewriteModel({ plan, store, folder }: RunPlace, options: RewriteOptions): Promise<Rewritten> {
   const { rewritten } = plan;
-  if (!rewritten) return { plan, records: [], online: [] };
+  if (!rewritten) return { plan, records: [] };
   const done = `${folder}/rewritten.json`;
   const name = `${folder}/rewritten.safetensors`;
   const before = await textOf(store, done);
@@ -71,11 +62,11 @@ export async function rewriteModel({ plan, store, folder }: RunPlace, options: R
       await sink.close();
     }
   }
-  const facts = JSON.parse(await textOf(store, done)) as Pick<Rewritten, 'records' | 'online'>;
+  const records = JSON.parse(await textOf(store, done)) as TransformRecord[];
   const source = await store.open(name);
   const { handle } = source;
   await source.close();
-  return { plan: planFrom(plan, rewritten, handle), ...facts };
+  return { plan: planFrom(plan, rewritten, handle), records };
 }
 
 /** The plan with the file in the place of what stood for it. */
@@ -99,10 +90,9 @@ async function rewriteInto(
   rewritten: RewrittenModel,
   sink: ByteSink,
   options: RewriteOptions,
-): Promise<Pick<Rewritten, 'records' | 'online'>> {
+): Promise<TransformRecord[]> {
   const kernels = await loadKernels();
   const records: TransformRecord[] = [];
-  const online: OnlineRotation[] = [];
   let current: Model = plan.model;
   const last = rewritten.transforms.length - 1;
   for (const [i, transform] of rewritten.transforms.entries()) {
@@ -111,13 +101,12 @@ async function rewriteInto(
     const found = await findRewrite(plan, current, transform, kernels, options);
     const { skipped, searches } = found;
     records.push({ kind: transform.kind, skipped, ...(searches && { searches }) });
-    online.push(...found.online);
     options.say(`applying ${transform.kind}`);
     await apply(current, rewritten, found, sink, options);
     // The next one sees what this one has left.
     if (i < last) current = modelFrom(rewritten.model, sink.handle);
   }
-  return { records, online };
+  return records;
 }
 
 async function findRewrite(
@@ -129,16 +118,14 @@ async function findRewrite(
 ): Promise<FoundRewrite> {
   const spec = model.spec!;
   const reader = weightReader(model);
-  const statistics = await statisticsOf(model, transformNeeds(transform), options);
-  const linear =
-    plan.layout.tensors.find(({ role, scheme }) => role === 'gate' && scheme.kind !== 'keep') ??
-    plan.layout.tensors.find(({ scheme }) => scheme.kind !== 'keep');
+  const { tensors } = plan.layout;
+  const linear = tensors.find(({ role, scheme }) => role === 'gate' && scheme.kind !== 'keep');
   try {
     return await performTransform(transform, {
       spec,
       kernels,
       weight: reader,
-      statistic: async (name, kind) => statistics.get(name)![kind] as Float32Array,
+      eachLayer: (kinds, visit) => eachLayer(model, kinds, visit, options),
       roundTrip: () => roundTripOf(linear?.scheme ?? { kind: 'keep' }, kernels),
     });
   } finally {
@@ -146,24 +133,31 @@ async function findRewrite(
   }
 }
 
-/** By linear; linears of one input share theirs. */
-async function statisticsOf(
+/** Hands over the statistics of a layer as soon as all its inputs have been seen. */
+async function eachLayer(
   model: Model,
   kinds: readonly StatisticKind[],
+  visit: Parameters<TransformContext['eachLayer']>[1],
   { calibration, signal, say }: RewriteOptions,
-): Promise<ReadonlyMap<string, Statistics>> {
+): Promise<void> {
+  const spec = model.spec!;
   const found = new Map<string, Statistics>();
-  if (kinds.length === 0) return found;
+  let layer = 0;
+  let seen = 0;
   await collectStatistics(model, calibration!, {
     kinds,
-    layers: { from: 0, to: model.spec!.layers - 1 },
+    layers: { from: 0, to: spec.layers - 1 },
     ...(signal && { signal }),
-    onProgress: ({ layer }) => say(`inputs of layer ${layer}`),
+    onProgress: (at) => say(`inputs of layer ${at.layer}`),
     onStatistics: async ({ linears }: InputGroup, statistics) => {
       for (const linear of linears) found.set(linear, statistics);
+      if (++seen < inputGroups(spec, layer).length) return;
+      await visit(layer, async (linear, kind) => found.get(linear)![kind] as Float32Array);
+      found.clear();
+      seen = 0;
+      layer++;
     },
   });
-  return found;
 }
 
 /** Values of a tile of the rewrite. */

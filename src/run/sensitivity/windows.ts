@@ -31,7 +31,7 @@ export function sensitivityWindows(
   text: string,
   options: CalibrationOptions,
 ): SensitivityWindows {
-  const tokens = calibrationTokens(spec, tokenizer, text, options.chatTemplate);
+  const { tokens } = calibrationTokens(spec, tokenizer, text, options.chatTemplate);
   const held = Math.floor(tokens.length / options.context);
   const length = Math.max(2, Math.min(options.context, Math.floor(LOGIT_BYTES / (4 * spec.vocab))));
   const most = Math.max(1, Math.floor(PROBE_TOKENS / length));
