@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FileError, RecipeError } from '../errors.ts';
 import { kvPreset, kvPresets } from '../quantize/index.ts';
 import type { KvScheme } from '../quantized/types.ts';
-import { methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
+import { type Budget, methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
 import type { Common } from './terminal.ts';
 
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -53,6 +53,14 @@ export function size(text: string): number {
   if (!match || unit === undefined || Number(match[1]) === 0)
     throw new InvalidArgumentError('must be a size such as 3MB or 1.5GiB.');
   return Math.floor(Number(match[1]) * unit);
+}
+
+/** '3MB', '1.5GiB': bytes of the whole output; '4.5bpw': bits per weight. */
+export function budget(text: string): Budget {
+  const bits = /^(\d+(?:\.\d+)?)\s*bpw$/i.exec(text.trim());
+  if (!bits) return { bytes: size(text) };
+  if (!(Number(bits[1]) > 0)) throw new InvalidArgumentError('must be a size such as 3MB, or bits per weight such as 4.5bpw.');
+  return { bitsPerWeight: Number(bits[1]) };
 }
 
 /** '0-3', or '2' for one layer. */
@@ -134,6 +142,8 @@ export function withQuantization(command: Command): Command {
     .option('--chat-template', 'the calibration text is JSONL of messages, rendered by the chat template')
     .option('--layers <from-to>', 'quantize only these layers: 0-1', layerRange)
     .option('--stats <file>', "statistics of the inputs: ours (.safetensors), or llama.cpp's importance matrix (.gguf, .dat)")
+    .option('--fit <size>', 'a mixed precision within 3MB or 4.5bpw, from measured errors', budget)
+    .option('--sensitivities <file>', '--fit: what was measured is kept here, and used again where it is there')
     .option('--requantize', 'the source may be quantized already')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
     .addOption(
@@ -175,6 +185,8 @@ export interface QuantizationFlags extends Common {
   seed?: number;
   chatTemplate?: boolean;
   layers?: [from: number, to: number];
+  fit?: Budget;
+  sensitivities?: string;
 }
 
 export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
@@ -223,6 +235,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     seed,
     chatTemplate,
     layers,
+    fit: flags.fit === undefined ? undefined : true,
     ...(recipe !== undefined && { recipe: readJson(recipe) }),
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as QuantizeOptions;

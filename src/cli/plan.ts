@@ -2,10 +2,20 @@ import { basename } from 'node:path';
 import { Command } from 'commander';
 import { RecipeError } from '../errors.ts';
 import type { Model } from '../format/index.ts';
-import { type Plan, type PlannedTensor, plan, recipeFromOptions, weightType } from '../recipe/index.ts';
+import {
+  type Budget,
+  type Fitted,
+  type Plan,
+  type PlannedTensor,
+  type PlanOptions,
+  plan,
+  recipeFromOptions,
+  weightType,
+} from '../recipe/index.ts';
+import { fittedRecipe } from './fit.ts';
 import { calibrationTextName, defaultContext, importanceOf, openModel, statisticsOf } from './models.ts';
 import { type QuantizationFlags, quantizeOptions, threadsOf, withCommon, withQuantization } from './options.ts';
-import { bytesText, printResult, table } from './terminal.ts';
+import { bytesText, printResult, small, table } from './terminal.ts';
 import { groupWarnings } from './warnings.ts';
 
 export interface PlanFlags extends QuantizationFlags {
@@ -22,23 +32,34 @@ export function planCommand(): Command {
     .action(async (name: string, flags: PlanFlags) => {
       const model = await openModel(name);
       try {
-        const planned = await planFor(name, model, flags);
+        const { planned, fitted } = await planFor(name, model, flags);
         await releasePlan(planned);
         if (flags.printRecipe) process.stdout.write(`${JSON.stringify(planned.recipe, null, 2)}\n`);
-        else printResult(flags, planDocument(planned), () => planText(planned, flags));
+        else {
+          const document = { ...planDocument(planned), ...(fitted && { fit: fitDocument(fitted) }) };
+          printResult(flags, document, () =>
+            [planText(planned, flags), ...(fitted ? [fitText(fitted, flags.fit!)] : [])].join('\n'),
+          );
+        }
       } finally {
         await model.close();
       }
     });
 }
 
+export interface Planned {
+  planned: Plan;
+  /** Of `--fit`. */
+  fitted?: Fitted;
+}
+
 /** Options and model to a plan. The statistics that it reads stay open: `releasePlan`. */
-export async function planFor(name: string, model: Model, flags: PlanFlags): Promise<Plan> {
+export async function planFor(name: string, model: Model, flags: PlanFlags): Promise<Planned> {
   const output = flags.output === undefined ? '' : basename(flags.output.replace(/[\\/]+$/, ''));
   const subject = model.checkpoint.kind === 'safetensors' ? 'bag' : 'model';
   const recipe = recipeFromOptions(quantizeOptions(flags), subject, output, weightType(model));
   const statistics = await statisticsOf(flags.stats, model);
-  const planned = await plan(model, recipe, {
+  const options: PlanOptions = {
     ...(output !== '' && { output }),
     ...(statistics && { statistics, importance: await importanceOf(statistics, model) }),
     calibrationContext: defaultContext(name, model),
@@ -46,9 +67,33 @@ export async function planFor(name: string, model: Model, flags: PlanFlags): Pro
     requantize: flags.requantize ?? false,
     ...(flags.maxShardSize !== undefined && { maxShardSize: flags.maxShardSize }),
     ...(flags.context !== undefined && { context: flags.context }),
-  });
+  };
+  if (flags.sensitivities !== undefined && !flags.fit)
+    throw new RecipeError({ what: 'this belongs to a budget', where: '--sensitivities', next: 'add --fit SIZE' });
+  if (flags.fit) {
+    const fitted = await fittedRecipe({ name, model, base: recipe, ...(statistics && { statistics }) }, flags, options);
+    return { planned: fitted.plan, fitted };
+  }
+  const planned = await plan(model, recipe, options);
   if (!planned.calibration) refuseCalibrationFlags(planned, flags);
-  return planned;
+  return { planned };
+}
+
+function fitDocument({ loss, bound, unit, whole, groups }: Fitted): object {
+  return { [unit === 'kl' ? 'predictedKl' : 'relativeError']: loss, bound, whole, groups };
+}
+
+/** What the budget was spent on, and what that is expected to cost. */
+export function fitText({ loss, unit, whole, plan: { bytes, bitsPerWeight } }: Fitted, budget: Budget): string {
+  const used =
+    'bytes' in budget
+      ? `${bytes} of ${budget.bytes} bytes`
+      : `${bitsPerWeight.toFixed(4)} of ${budget.bitsPerWeight} bits per weight`;
+  const cost =
+    unit === 'kl'
+      ? `predicted KL ${small(loss)}`
+      : `relative errors of outputs that add up to ${small(loss)} (the model cannot be run: no KL is predicted)`;
+  return `budget: ${used}, ${cost}${whole ? '; the best choice of every tensor fits' : ''}`;
 }
 
 /** An option that changes nothing is a mistake of whoever gives it. */

@@ -6,7 +6,7 @@ import type { Plan } from '../recipe/index.ts';
 import { type CalibrationWindows, languageModel, type Report, type RunOptions, run } from '../run/index.ts';
 import { defaultContext, evaluationText, openModel, placeOf, refuseWithoutVocabulary, windowsOf } from './models.ts';
 import { number, threadsOf, withCommon, withQuantization } from './options.ts';
-import { type PlanFlags, planFor, releasePlan, roundedScheme } from './plan.ts';
+import { fitText, type PlanFlags, planFor, releasePlan, roundedScheme } from './plan.ts';
 import {
   bytesText,
   CheckFailed,
@@ -58,7 +58,8 @@ async function quantize(name: string, model: Model, flags: QuantizeFlags): Promi
     throw new RecipeError({ what: '--max-kl needs a text to measure on', where: '--max-kl', next: 'add --evaluate FILE' });
   }
   const text = flags.evaluate === undefined ? undefined : evaluationText(flags.evaluate);
-  const planned = await planFor(name, model, flags);
+  const { planned, fitted } = await planFor(name, model, flags);
+  if (fitted) new ProgressLine(flags).say(fitText(fitted, flags.fit!));
   if (flags.printRecipe) {
     process.stdout.write(`${JSON.stringify(planned.recipe, null, 2)}\n`);
     await releasePlan(planned);

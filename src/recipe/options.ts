@@ -49,6 +49,8 @@ export interface QuantizeOptions {
   chatTemplate?: boolean;
   /** First and last layer that are quantized. */
   layers?: readonly [from: number, to: number];
+  /** A budget chooses the schemes: the recipe says everything else. */
+  fit?: boolean;
 }
 
 /**
@@ -75,6 +77,10 @@ export function recipeFromOptions(
   if (options.layers) recipe.layers = [...options.layers];
   setRounding(recipe, options, method, container);
   setCalibration(recipe, options);
+  if (options.fit) {
+    refuseGrid(options, method);
+    return recipe;
+  }
   const asked = gridOptions(options, method);
   if (options.type !== undefined) {
     if (asked.length > 0) {
@@ -95,6 +101,24 @@ export function recipeFromOptions(
   }
   setRefinement(recipe, options);
   return recipe;
+}
+
+/** @throws RecipeError for what a budget chooses itself */
+function refuseGrid({ type, method: name, ...options }: QuantizeOptions, method: Method | undefined): void {
+  const [flag] = [
+    ...(type === undefined ? [] : ['--type']),
+    ...gridOptions(options, undefined),
+    ...(options.pure ? ['--pure'] : []),
+  ];
+  if (flag) throw new RecipeError({ what: 'a budget chooses the types itself', where: flag, next: 'leave out this or --fit' });
+  // Round to nearest is what the budget assumes; a way of rounding goes with whatever it chooses.
+  if (!method || method.rounding || method === methods['rtn']) return;
+  throw new RecipeError({
+    what: 'this method says what the weights become, and a budget chooses that itself',
+    where: '--method',
+    value: name,
+    next: 'use --method gptq, or leave out --method or --fit',
+  });
 }
 
 /** The options given that describe a grid, as they are written. */

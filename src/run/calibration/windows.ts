@@ -43,8 +43,7 @@ export function calibrationWindows(
   { samples: wanted, context, name, chatTemplate, seed }: CalibrationOptions,
 ): CalibrationWindows {
   checkContext(spec, context);
-  const { parts, warnings: said } = chatTemplate ? { parts: renderedChats(text, chatTemplate), warnings: [] } : documentsOf(text);
-  const tokens = concatenated(parts.map((part) => tokenize(spec, tokenizer, part)));
+  const { tokens, warnings: said } = calibrationTokens(spec, tokenizer, text, chatTemplate);
   const held = Math.floor(tokens.length / context);
   // Windows at random places may overlap, so that one window's length of text is enough for any number.
   const possible = held > 0 && seed !== undefined ? Number.POSITIVE_INFINITY : held;
@@ -74,6 +73,17 @@ export function calibrationWindows(
 function heldText(held: number, context: number, wanted: number | undefined): string {
   if (held === 0) return `less than one window of ${context}`;
   return `that is ${held} windows of ${context}${wanted === undefined ? '' : `, and ${wanted} are wanted`}`;
+}
+
+/** The ids of a whole text, or of its documents or conversations one after another, without BOS. */
+export function calibrationTokens(
+  spec: ModelSpec,
+  tokenizer: Tokenizer,
+  text: string,
+  chatTemplate?: ChatTemplate,
+): { tokens: Int32Array; warnings: readonly string[] } {
+  const { parts, warnings } = chatTemplate ? { parts: renderedChats(text, chatTemplate), warnings: [] } : documentsOf(text);
+  return { tokens: concatenated(parts.map((part) => tokenize(spec, tokenizer, part))), warnings };
 }
 
 function checkContext({ context: limit, rope }: ModelSpec, context: number): void {
