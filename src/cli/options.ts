@@ -126,7 +126,7 @@ export function withQuantization(command: Command): Command {
     .option('--pure', 'one tensor type for all matrices')
     .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
     .option('--print-recipe', 'print the recipe and stop')
-    .option('--act-order', 'GPTQ: columns by descending activation, groups as runs of that order')
+    .option('--act-order', 'GPTQ: columns by descending activation, groups as runs of that order (gptq, fewbits)')
     .option('--damp <x>', 'GPTQ: share of the mean diagonal that is added to the Hessian (0.01)', number(1e-6, 100))
     .option('--refine <rounds>', 'GPTQ: rounds of refitted scales and descent on codes (2)', integer(0, 20))
     .addOption(
