@@ -10,6 +10,7 @@ const usage = `npm run bench -- [SECTION...]     (default: kernels evaluate quan
   memory       GPTQ of two layers of that model: the largest memory beside the bound of the plan
   gptq         GPTQ on the default model: files beside llama.cpp's, integer grids, options one by one, calibration
   quality      size, perplexity and KL of every type on the default model, and docs/size-and-loss.svg
+  methods      every method at 8, 4, 3 and 2 bits (--model FOLDER, --context 256)
   ranges       errors of weights and outputs, and KL, of every range of integer grids on the default model
   checkpoint   only make that model (--container gguf|huggingface)
 Options: --runs 3  --threads 2  --layers 16  --types q4_0,q6_k  --all (every type)  --pure (one type for
@@ -28,6 +29,8 @@ runProgram(async () => {
       pure: { type: 'boolean', default: false },
       huggingface: { type: 'boolean', default: false },
       container: { type: 'string', default: 'gguf' },
+      model: { type: 'string', default: 'default' },
+      context: { type: 'string', default: '256' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -45,6 +48,8 @@ runProgram(async () => {
     memory: async () => (await import('./memory.ts')).benchMemory({ layers, threads }),
     gptq: async () => (await import('./gptq.ts')).benchGptq({ threads }),
     quality: async () => (await import('./quality.ts')).benchQuality(),
+    methods: async () =>
+      (await import('./methods.ts')).benchMethods({ model: options.model, threads, context: Number(options.context) }),
     ranges: async () => (await import('./ranges.ts')).benchRanges(),
     checkpoint: async () => {
       const { makeCheckpoint } = await import('./checkpoint.ts');

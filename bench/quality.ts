@@ -2,10 +2,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { frontPicture, standalone } from 'fewbits/evaluate';
 import { fewbits, type Json } from '../interop/cli.ts';
 import { root } from '../interop/project.ts';
 import { fixed, progress, publish } from './results.ts';
-import { frontSvg } from './svg.ts';
 
 /** Label, output name, options of `fewbits quantize`. */
 const outputs: readonly (readonly [label: string, output: string, options: readonly string[]])[] = [
@@ -100,13 +100,18 @@ export async function benchQuality(): Promise<void> {
     });
     mkdirSync(path.join(root, 'docs'), { recursive: true });
     const points = rows.filter(({ model }) => pictured.has(model.replace(' gptq', '')));
-    const svg = frontSvg(
+    const picture = frontPicture(
       points.map(({ model, bitsPerWeight, kl }) => ({
         label: model,
-        ...{ x: bitsPerWeight, y: kl.mean },
-        ...{ gguf: !model.startsWith('int'), gptq: model.endsWith(' gptq') },
+        ...{ x: bitsPerWeight, y: kl.mean, left: !model.startsWith('int'), unlabelled: model.endsWith(' gptq') },
+        series: model.endsWith(' gptq') ? 'with GPTQ' : model.startsWith('int') ? 'int, embedding kept' : 'GGUF types',
       })),
+      {
+        title: 'What each type costs: bits a weight against KL from the original (lower left is better)',
+        squares: ['int, embedding kept'],
+      },
     );
+    const svg = standalone(picture);
     writeFileSync(path.join(root, 'docs', 'size-and-loss.svg'), svg);
   } finally {
     rmSync(folder, { recursive: true, force: true });

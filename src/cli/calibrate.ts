@@ -15,7 +15,7 @@ import {
 import { calibrationTextFrom, defaultContext, openModel, placeOf } from './models.ts';
 import { integer, layerRange, withCommon } from './options.ts';
 import { writeStatistics } from './statistics.ts';
-import { type Common, interruptSignal, ProgressLine, printResult, secondsText, table } from './terminal.ts';
+import { type Common, interruption, interruptSignal, ProgressLine, printResult, secondsText, table } from './terminal.ts';
 
 interface CalibrateFlags extends Common {
   output: string;
@@ -60,6 +60,7 @@ async function calibrate(name: string, flags: CalibrateFlags): Promise<void> {
   const { text, dataset } = calibrationTextFrom(flags.text);
   const model = await openModel(name);
   const progress = new ProgressLine(flags);
+  interruption.says = 'interrupted; nothing was written, and the same command starts over';
   const started = performance.now();
   try {
     const spec = runnableSpec(model);

@@ -2,18 +2,23 @@ import { Command } from 'commander';
 import { ModelError } from '../errors.ts';
 import { bitsPerWeight, conventions, type Model, type WeightTensor } from '../format/index.ts';
 import { parameters as countParameters } from '../recipe/index.ts';
-import { type ValueSummary, valueSummaries } from '../run/index.ts';
+import { isStatistics, type ValueSummary, valueSummaries } from '../run/index.ts';
+import { inspectStatistics } from './inspect-statistics.ts';
 import { openModel } from './models.ts';
 import { withCommon } from './options.ts';
 import { bytesText, type Common, printResult, small, table } from './terminal.ts';
 
 export function inspectCommand(): Command {
   return withCommon(new Command('inspect'))
-    .description('what a model or file holds: container, architecture, tensors, types')
+    .description('what a model, file or statistics file holds: container, architecture, tensors, types')
     .argument('<model>')
     .argument('[tensor]', 'only this tensor, with its values')
     .option('--values', 'smallest, largest and outlying values of each tensor (reads all of them)')
     .action(async (name: string, tensor: string | undefined, flags: Common & { values?: boolean }) => {
+      if (name !== 'default' && (await isStatistics(name))) {
+        if (tensor !== undefined) throw new ModelError({ what: 'statistics are shown as a whole', where: name, value: tensor });
+        return inspectStatistics(name, flags);
+      }
       const model = await openModel(name);
       try {
         await inspect(model, tensor, flags);

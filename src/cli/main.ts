@@ -12,6 +12,7 @@ import { generateCommand } from './generate.ts';
 import { inspectCommand } from './inspect.ts';
 import { planCommand } from './plan.ts';
 import { quantizeCommand } from './quantize.ts';
+import { recommendCommand } from './recommend.ts';
 import { CheckFailed } from './terminal.ts';
 import { tourCommand } from './tour.ts';
 import { verifyCommand } from './verify.ts';
@@ -28,6 +29,7 @@ const commands = [
   verifyCommand,
   generateCommand,
   forwardCommand,
+  recommendCommand,
 ];
 
 const program = new Command('fewbits')

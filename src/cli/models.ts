@@ -5,12 +5,28 @@ import { type Model, open } from '../format/index.ts';
 import { diskStore, type Store } from '../io/index.ts';
 import type { StatisticsReader } from '../quantize/statistics.ts';
 import type { Plan } from '../recipe/index.ts';
-import { type CalibrationWindows, calibrationWindows, chatTemplateOf, importanceFrom, openStatistics } from '../run/index.ts';
-import { readText } from './options.ts';
+import {
+  type CalibrationWindows,
+  calibrationWindows,
+  chatTemplateOf,
+  importanceFrom,
+  isStatistics,
+  openStatistics,
+  utf8Text,
+} from '../run/index.ts';
+import { readBytes, readText } from './options.ts';
 
-/** Opens MODEL; `default` is the embedded model. */
+/** Opens MODEL; `default` is the embedded model. @throws ModelError for a file of statistics: its matrices are no weights */
 export async function openModel(name: string): Promise<Model> {
-  return open(name === 'default' ? defaultModel : name);
+  if (name === 'default') return open(defaultModel);
+  if (await isStatistics(name)) {
+    throw new ModelError({
+      what: 'this file holds statistics and no model',
+      where: name,
+      next: 'give a model, and this file with --stats; fewbits inspect shows what it holds',
+    });
+  }
+  return open(name);
 }
 
 /** Context of a text evaluation: 256 for the default model, else 2048 or the model's limit. */
@@ -26,7 +42,11 @@ export function evaluationText(file?: string): string {
 /** The text to calibrate on; without a file the built-in one. */
 export function calibrationTextFrom(file?: string): { text: string; dataset: string } {
   const path = file ?? calibrationText;
-  return { text: readText(path), dataset: basename(path) };
+  return { text: utf8Text(readBytes(path), path), dataset: calibrationTextName(file) };
+}
+
+export function calibrationTextName(file?: string): string {
+  return basename(file ?? calibrationText);
 }
 
 /** `--stats`: stays open, because a run reads from it what it needs. */
@@ -44,9 +64,10 @@ export async function windowsOf(
   { text: file }: { text?: string },
 ): Promise<CalibrationWindows | undefined> {
   if (!calibration) return undefined;
-  const { text } = calibrationTextFrom(file);
+  const { text, dataset } = calibrationTextFrom(file);
   return calibrationWindows(model.spec!, await model.tokenizer(), text, {
     context: calibration.context,
+    name: dataset,
     // A number that nobody asked for is cut to what the text holds.
     ...(recipe.calibration?.samples !== undefined && { samples: recipe.calibration.samples }),
     ...(calibration.seed !== undefined && { seed: calibration.seed }),

@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FileError, RecipeError } from '../errors.ts';
 import { kvPreset, kvPresets } from '../quantize/index.ts';
 import type { KvScheme } from '../quantized/types.ts';
-import { methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
+import { type Budget, methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
 import type { Common } from './terminal.ts';
 
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -53,6 +53,14 @@ export function size(text: string): number {
   if (!match || unit === undefined || Number(match[1]) === 0)
     throw new InvalidArgumentError('must be a size such as 3MB or 1.5GiB.');
   return Math.floor(Number(match[1]) * unit);
+}
+
+/** '3MB', '1.5GiB': bytes of the whole output; '4.5bpw': bits per weight. */
+export function budget(text: string): Budget {
+  const bits = /^(\d+(?:\.\d+)?)\s*bpw$/i.exec(text.trim());
+  if (!bits) return { bytes: size(text) };
+  if (!(Number(bits[1]) > 0)) throw new InvalidArgumentError('must be a size such as 3MB, or bits per weight such as 4.5bpw.');
+  return { bitsPerWeight: Number(bits[1]) };
 }
 
 /** '0-3', or '2' for one layer. */
@@ -118,7 +126,7 @@ export function withQuantization(command: Command): Command {
     .option('--pure', 'one tensor type for all matrices')
     .option('--keep <pattern>', 'glob on tensor names that stay at high precision; repeatable', collect)
     .option('--print-recipe', 'print the recipe and stop')
-    .option('--act-order', 'GPTQ: columns by descending activation, groups as runs of that order')
+    .option('--act-order', 'GPTQ: columns by descending activation, groups as runs of that order (gptq, fewbits)')
     .option('--damp <x>', 'GPTQ: share of the mean diagonal that is added to the Hessian (0.01)', number(1e-6, 100))
     .option('--refine <rounds>', 'GPTQ: rounds of refitted scales and descent on codes (2)', integer(0, 20))
     .addOption(
@@ -134,9 +142,16 @@ export function withQuantization(command: Command): Command {
     .option('--chat-template', 'the calibration text is JSONL of messages, rendered by the chat template')
     .option('--layers <from-to>', 'quantize only these layers: 0-1', layerRange)
     .option('--stats <file>', "statistics of the inputs: ours (.safetensors), or llama.cpp's importance matrix (.gguf, .dat)")
+    .option('--fit <size>', 'a mixed precision within 3MB or 4.5bpw, from measured errors', budget)
+    .option('--sensitivities <file>', '--fit: what was measured is kept here, and used again where it is there')
     .option('--requantize', 'the source may be quantized already')
     .option('--max-shard-size <size>', 'split the output into files of at most this size', size)
-    .addOption(new Option('--encoder <name>', 'how ggml blocks are searched').choices(['exact']));
+    .addOption(
+      new Option(
+        '--encoder <name>',
+        "values of ggml blocks: ggml's own bytes, or scales and codes searched for the least (weighted) error (exact)",
+      ).choices(['exact', 'search']),
+    );
 }
 
 export interface QuantizationFlags extends Common {
@@ -170,6 +185,8 @@ export interface QuantizationFlags extends Common {
   seed?: number;
   chatTemplate?: boolean;
   layers?: [from: number, to: number];
+  fit?: Budget;
+  sensitivities?: string;
 }
 
 export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
@@ -218,6 +235,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     seed,
     chatTemplate,
     layers,
+    fit: flags.fit === undefined ? undefined : true,
     ...(recipe !== undefined && { recipe: readJson(recipe) }),
   };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as QuantizeOptions;
@@ -235,8 +253,13 @@ function readJson(path: string): unknown {
 
 /** @throws FileError when the file cannot be read. */
 export function readText(path: string): string {
+  return readBytes(path).toString('utf8');
+}
+
+/** @throws FileError when the file cannot be read. */
+export function readBytes(path: string): Buffer {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path);
   } catch (error) {
     throw new FileError({
       what: 'cannot read the file',

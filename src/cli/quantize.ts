@@ -6,7 +6,7 @@ import type { Plan } from '../recipe/index.ts';
 import { type CalibrationWindows, languageModel, type Report, type RunOptions, run } from '../run/index.ts';
 import { defaultContext, evaluationText, openModel, placeOf, refuseWithoutVocabulary, windowsOf } from './models.ts';
 import { number, threadsOf, withCommon, withQuantization } from './options.ts';
-import { type PlanFlags, planFor, releasePlan } from './plan.ts';
+import { fitText, type PlanFlags, planFor, releasePlan, roundedScheme } from './plan.ts';
 import {
   bytesText,
   CheckFailed,
@@ -58,7 +58,8 @@ async function quantize(name: string, model: Model, flags: QuantizeFlags): Promi
     throw new RecipeError({ what: '--max-kl needs a text to measure on', where: '--max-kl', next: 'add --evaluate FILE' });
   }
   const text = flags.evaluate === undefined ? undefined : evaluationText(flags.evaluate);
-  const planned = await planFor(name, model, flags);
+  const { planned, fitted } = await planFor(name, model, flags);
+  if (fitted) new ProgressLine(flags).say(fitText(fitted, flags.fit!));
   if (flags.printRecipe) {
     process.stdout.write(`${JSON.stringify(planned.recipe, null, 2)}\n`);
     await releasePlan(planned);
@@ -102,9 +103,8 @@ export async function runWithProgress(planned: Plan, flags: RunFlags, windows?: 
       progress.update(
         [
           `[${at.tensors}/${at.tensorCount}] ${at.name} `,
-          at.bytesPerSecond === undefined
-            ? ''
-            : ` ${bytesText(at.bytesPerSecond)}/s of f32, ${secondsText(at.secondsLeft ?? 0)} left,`,
+          at.bytesPerSecond === undefined ? '' : ` ${bytesText(at.bytesPerSecond)}/s of f32,`,
+          at.secondsLeft === undefined ? '' : ` ${secondsText(at.secondsLeft)} left,`,
           ` ${bytesText(process.resourceUsage().maxRSS * 1024)} peak memory`,
         ].join(''),
       ),
@@ -142,6 +142,7 @@ function reportText(report: Report, evaluation?: Comparison): string {
     report.verified
       ? `verified: ${report.tensors.length} tensors read back, finite and where they belong`
       : 'not verified (--verify none)',
+    ...(report.resumed > 0 ? [`${report.resumed} tiles were taken over from an interrupted run`] : []),
     ...solveText(report),
     ...(measured
       ? [
@@ -154,9 +155,14 @@ function reportText(report: Report, evaluation?: Comparison): string {
           'tensors that lost most:',
           table(
             ['tensor', 'scheme', 'SQNR dB', 'cosine', 'max error'],
-            worst.map((t) => [t.name, t.scheme, t.sqnr.toFixed(2), t.cosine?.toFixed(6) ?? '', small(t.maxError ?? 0)]),
+            worst.map((t) => [t.name, roundedScheme(t), t.sqnr.toFixed(2), t.cosine?.toFixed(6) ?? '', small(t.maxError ?? 0)]),
             [2, 3, 4],
           ),
+          ...(report.tensors.some(({ feedback }) => feedback)
+            ? [
+                'These are errors of weights. GPTQ makes the error of the outputs of layers small instead, so that weights may look worse than rounded to nearest: fewbits compare tells.',
+              ]
+            : []),
         ]
       : []),
   ].join('\n');

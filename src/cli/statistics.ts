@@ -8,6 +8,7 @@ import {
   createStatistics,
   type LayerRange,
   linearNames,
+  provenanceOf,
   runnableSpec,
   sampleCount,
   unfinishedFolder,
@@ -43,6 +44,7 @@ export async function writeStatistics(
     names: linearNames(model),
     chunkSize: windows.context,
     datasets: [dataset],
+    provenance: await provenanceOf(model, windows, dataset),
     force,
   });
   try {

@@ -30,6 +30,12 @@ export interface Comparison {
   seconds: number;
 }
 
+/** One comparison a text, and one of all their positions together. */
+export interface TextsComparison extends Comparison {
+  /** In the order of the texts. */
+  texts: Omit<Comparison, 'seconds'>[];
+}
+
 /**
  * @throws ModelError when a model's vocabulary has another size than the reference's
  * @throws RecipeError when the options do not fit the models or the text is shorter than one window
@@ -42,11 +48,23 @@ export async function compare(
   text: string,
   options: EvaluateOptions = {},
 ): Promise<Comparison> {
+  const { texts: _, ...all } = await compareTexts(reference, models, tokenizer, [text], options);
+  return all;
+}
+
+/** As `compare`, on several kinds of text; windows do not reach from one into the next. */
+export async function compareTexts(
+  reference: LanguageModel,
+  models: readonly LanguageModel[],
+  tokenizer: Tokenizer,
+  texts: readonly string[],
+  options: EvaluateOptions = {},
+): Promise<TextsComparison> {
   if (options.kv) {
     const { kv, ...others } = options;
     const cached = models.map((model) => model.withCache(kv));
     try {
-      return await compare(reference, cached, tokenizer, text, others);
+      return await compareTexts(reference, cached, tokenizer, texts, others);
     } finally {
       for (const model of cached) await model.close();
     }
@@ -63,18 +81,30 @@ export async function compare(
     }
   }
   const shortest = Math.min(...[reference, ...models].map(({ spec }) => spec.context));
-  const { context, batches, tokens } = readText({ ...reference.spec, context: shortest }, tokenizer, text, options);
+  const readings = texts.map((text) => readText({ ...reference.spec, context: shortest }, tokenizer, text, options));
+  const total = readings.reduce((sum, { tokens }) => sum + tokens, 0);
   const scorer = new PairScorer(await loadKernels(), vocab);
-  const tallies = models.map(() => new Tally(tokens));
-  for (const batch of batches) {
-    await compareBatch([reference, ...models], batch, context, scorer, tallies, options);
-    options.onProgress?.({ done: tallies[0]!.nll.count, total: tokens });
+  const all = models.map(() => new Tally(total));
+  const results: TextsComparison['texts'] = [];
+  for (const { context, batches, tokens } of readings) {
+    const own = models.map(() => new Tally(tokens));
+    const both = own.map((tally, i) => ({
+      add: (score: PairScore) => {
+        tally.add(score);
+        all[i]!.add(score);
+      },
+    }));
+    for (const batch of batches) {
+      await compareBatch([reference, ...models], batch, context, scorer, both, options);
+      options.onProgress?.({ done: all[0]!.nll.count, total });
+    }
+    results.push(comparisonOf(own));
   }
-  return {
-    reference: perplexityOf(tallies[0]!.referenceNll),
-    models: tallies.map((tally) => tally.result()),
-    seconds: (performance.now() - start) / 1000,
-  };
+  return { ...comparisonOf(all), texts: results, seconds: (performance.now() - start) / 1000 };
+}
+
+function comparisonOf(tallies: readonly Tally[]): Omit<Comparison, 'seconds'> {
+  return { reference: perplexityOf(tallies[0]!.referenceNll), models: tallies.map((tally) => tally.result()) };
 }
 
 /** Sums over the scored positions of one model. */
@@ -121,13 +151,16 @@ class Tally {
   }
 }
 
+/** What takes the scores of one model. */
+type Scores = Pick<Tally, 'add'>;
+
 /** models: the reference, then those compared with it. */
 async function compareBatch(
   models: readonly LanguageModel[],
   { ids, windows }: Batch,
   context: number,
   scorer: PairScorer,
-  tallies: readonly Tally[],
+  tallies: readonly Scores[],
   { signal, logitBytes }: EvaluateOptions,
 ): Promise<void> {
   const { vocab, rope } = models[0]!.spec;
@@ -155,7 +188,7 @@ async function compareBatch(
 /** Positions [at, at + length) of all windows; expected, logits: [windows.length, length, vocab]. */
 function scorePiece(
   scorer: PairScorer,
-  tally: Tally,
+  tally: Scores,
   windows: readonly Window[],
   { at, length, vocab }: { at: number; length: number; vocab: number },
   expected: Float32Array,

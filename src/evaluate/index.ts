@@ -1,7 +1,8 @@
-export { type Comparison, compare, type ModelComparison } from './compare.ts';
+export { type Comparison, compare, compareTexts, type ModelComparison, type TextsComparison } from './compare.ts';
 export { type PairScore, PairScorer } from './divergence.ts';
 export { type GenerateOptions, type Generation, generate } from './generate.ts';
 export { type EvaluateOptions, evaluate, type Perplexity } from './perplexity.ts';
+export * from './plot/index.ts';
 export { likeliest, type SampleOptions, sample } from './sample.ts';
 export { quantile, RunningMean } from './statistics.ts';
 export {

@@ -35,6 +35,23 @@ export async function contentSample(checkpoint: Checkpoint): Promise<string> {
   return sha256(sums.join());
 }
 
+/** What tells a source from others: its headers, and samples of its bytes where they are cheap to read. */
+export interface SourceIdentity {
+  /** `fingerprint` */
+  source: string;
+  /** `contentSample`; of a source on a server it would be another. */
+  content?: string;
+}
+
+export async function identity(checkpoint: Checkpoint): Promise<SourceIdentity> {
+  const local = [...checkpoint.tensors.values()].every(({ source }) => source.handle.kind !== 'url');
+  return { source: await fingerprint(checkpoint), ...(local && { content: await contentSample(checkpoint) }) };
+}
+
+export function sameSource(a: SourceIdentity, b: SourceIdentity): boolean {
+  return a.source === b.source && (a.content === undefined || b.content === undefined || a.content === b.content);
+}
+
 export async function sha256(data: string | Uint8Array<ArrayBuffer>): Promise<string> {
   const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data;
   const sum = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));

@@ -178,6 +178,8 @@ export interface Container {
   readonly convention: string;
   /** It says which rotations stay in the model, and how keys and values are stored. */
   readonly statesRunTime?: boolean;
+  /** Of tensors whose codes are chosen with feedback; default: `convention`, which says where their scales begin. */
+  readonly feedbackConvention?: string;
   /** It stores which group each column belongs to (g_idx): groups can be runs of the activation order. */
   readonly groupIndex?: boolean;
   /** Why the container cannot hold the scheme; undefined when it can. */

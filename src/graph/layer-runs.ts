@@ -10,11 +10,34 @@ export function sequencesOfRun({ hidden, intermediate, heads }: ModelSpec, conte
   return Math.max(1, Math.min(Math.floor(tokens / context), Math.floor(scoreBytes / (4 * heads * context * context))));
 }
 
-/** Bytes that one run of a layer holds besides its weights: measured, states of about so many widths live at once. */
-export function layerRunBytes(spec: ModelSpec, context: number): number {
+/** Blocks of activations that are alive at once in a run of a layer, measured: how many of so many values each. */
+function liveBlocks(spec: ModelSpec, context: number): { count: number; values: number }[] {
   const { hidden, intermediate, heads, headDim } = spec;
   const sequences = sequencesOfRun(spec, context);
-  const states = sequences * context * (6 * hidden + 4 * intermediate + 4 * heads * headDim);
-  const scores = 2 * sequences * heads * context * context;
-  return 4 * (states + scores);
+  const tokens = sequences * context;
+  return [
+    { count: 6, values: tokens * hidden },
+    { count: 4, values: tokens * intermediate },
+    { count: 4, values: tokens * heads * headDim },
+    { count: 2, values: sequences * heads * context * context },
+  ];
+}
+
+const blockBytes = (blocks: { count: number; values: number }[]) =>
+  blocks.reduce((sum, { count, values }) => sum + 4 * count * values, 0);
+
+/** Bytes that one run of a layer holds besides its weights. */
+export function layerRunBytes(spec: ModelSpec, context: number): number {
+  return blockBytes(liveBlocks(spec, context));
+}
+
+/** glibc asks the system for blocks of this size and above one by one, and gives them back when they are freed (mallopt(3)). */
+const LARGE_BLOCK = 2 ** 25;
+
+/**
+ * Bytes of a run that stay with the process when they are freed: smaller blocks come from a heap that shrinks only at its end, where
+ * the outputs of a run lie between what the next one frees.
+ */
+export function keptRunBytes(spec: ModelSpec, context: number): number {
+  return blockBytes(liveBlocks(spec, context).filter(({ values }) => 4 * values < LARGE_BLOCK));
 }

@@ -1,11 +1,12 @@
 /** Encoding and decoding of whole matrices that lie in JavaScript memory: in through the arena, call the kernel, out again. */
 import { FormatError, NumericError, RecipeError } from '../errors.ts';
 import { type StorageType, storage, storageBytes } from '../tensor/storage.ts';
-import { blockTypes } from './encoders.ts';
+import { blockTypes, type Encoder, encoderName } from './encoders.ts';
 import type { Kernels } from './kernels.ts';
 
 /**
- * x: [rows, cols], weights: [cols] importance, not all zero. Returns the blocks of all rows.
+ * x: [rows, cols], weights: [cols] importance, not all zero. Returns the blocks of all rows: ggml's bytes, or with `search` the same
+ * layout with values that lose at most as much of sum weight * error^2 in each block.
  * Throws RecipeError where the shape does not fit the type or the type has no encoder, NumericError where a block type meets a
  * NaN or Inf, or the importance one or a negative value.
  */
@@ -15,6 +16,7 @@ export function encodeRows(
   x: Float32Array,
   cols: number,
   weights?: Float32Array,
+  encoder: Encoder = 'exact',
 ): Uint8Array {
   checkShape(type, x.length, cols);
   checkImportance(type, cols, weights);
@@ -29,7 +31,7 @@ export function encodeRows(
       throw new NumericError({ what: 'a value is not finite', where, value: `${x[bad]}` });
     }
     if (weights) kernels.f32(importance, cols).set(weights);
-    kernels.call(`encode_${type}`, from, to, x.length / cols, cols, weights ? importance : 0);
+    kernels.call(encoderName(type, encoder), from, to, x.length / cols, cols, weights ? importance : 0);
     return kernels.bytes(to, bytes).slice();
   } finally {
     kernels.reset(mark);

@@ -16,6 +16,7 @@ import { q5_1 } from './ref/q5_1.ref.ts';
 import { q5_k } from './ref/q5_k.ref.ts';
 import { q6_k } from './ref/q6_k.ref.ts';
 import { q8_0 } from './ref/q8_0.ref.ts';
+import { searchedEncoders } from './ref/search/searched.ref.ts';
 
 export interface BlockReference {
   /** x: [rows, cols], weights: [cols] (one importance matrix row); returns the blocks of all rows. */
@@ -23,6 +24,9 @@ export interface BlockReference {
   /** n: number of values. */
   decode(bytes: Uint8Array, n: number): Float32Array;
 }
+
+/** exact: ggml's bytes; search: the same layout, scales and codes fitted to the (weighted) squared error. */
+export type Encoder = 'exact' | 'search';
 
 export interface BlockType {
   ref: BlockReference;
@@ -47,3 +51,13 @@ export const blockTypes: Record<string, BlockType> = {
   iq4_nl: { ref: iq4_nl, imatrix: 'used' },
   iq4_xs: { ref: iq4_xs, imatrix: 'used' },
 };
+
+/** Whether `search` encodes the type in a way of its own; other types have nothing to search. */
+export function isSearched(type: string): boolean {
+  return Object.hasOwn(searchedEncoders, type);
+}
+
+/** The kernel that encodes a type. */
+export function encoderName(type: string, encoder: Encoder): string {
+  return encoder === 'search' && isSearched(type) ? `search_${type}` : `encode_${type}`;
+}

@@ -4,6 +4,7 @@
  *
  * Calling convention of the exported functions (pointers are byte offsets, aligned to 16):
  *   encode_<type>(x: f32[rows, cols], out: bytes, rows, cols, weights: f32[cols] or 0)   weights = importance matrix row
+ *   search_<type>: the same arguments, ggml's layout with values of our own (docs/ggml-search.md)
  *   decode_<type>(blocks: bytes, out: f32[n], n)                                         n = number of values
  */
 import { LimitError } from '../errors.ts';

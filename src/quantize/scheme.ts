@@ -163,8 +163,8 @@ export type MatrixScheme = Omit<IntegerScheme, 'range' | 'zero' | 'split' | 'bal
 export type Scheme =
   /** Stays as it is in the source. */
   | { kind: 'keep' }
-  /** A storage type: a float dtype or a ggml block type. */
-  | { kind: 'storage'; type: StorageType; rounding?: Rounding }
+  /** A storage type: a float dtype or a ggml block type. `encoder`: scales and codes of the blocks are searched; absent: ggml's bytes. */
+  | { kind: 'storage'; type: StorageType; rounding?: Rounding; encoder?: 'search' }
   | WeightScheme;
 
 export function isWeightScheme(scheme: Scheme): scheme is WeightScheme {

@@ -23,10 +23,27 @@ export interface Statistics {
   samples?: Float32Array;
 }
 
+/** Where statistics come from. */
+export interface StatisticsProvenance {
+  /** Of the library that made them. */
+  version: string;
+  /** Fingerprints of the model: its headers, and samples of its bytes where it was on a disk. */
+  source: string;
+  content?: string;
+  /** The text's name, and sha256 of its token ids as little-endian i32. */
+  text: { name: string; sha256: string };
+  /** Windows, tokens of one, and of all. */
+  samples: number;
+  context: number;
+  tokens: number;
+}
+
 /** Statistics that are read when they are needed: one Hessian can be 268 MB. */
 export interface StatisticsReader {
   /** For messages. */
   readonly name: string;
+  /** Where a file tells. */
+  readonly provenance?: StatisticsProvenance;
   linears(): readonly string[];
   has(linear: string, kind: StatisticKind): boolean;
   /** undefined where it holds none. */

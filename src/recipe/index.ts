@@ -1,3 +1,4 @@
+export * from './budget/index.ts';
 export { globMatch } from './glob.ts';
 export { methodNamed, methods } from './methods/registry.ts';
 export type { Method, MethodOptions } from './methods/types.ts';

@@ -1,6 +1,13 @@
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { open } from '../format/index.ts';
 import type { Model } from '../format/types.ts';
+import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
+import type { StatisticsReader } from '../quantize/statistics.ts';
 import { spillBytes } from './memory.ts';
+import { plan } from './plan.ts';
+
+const defaultModel = fileURLToPath(new URL('../../models/tinystories-3.7m', import.meta.url));
 
 test('activations that memory does not hold go to the disk, twice where quantized and unquantized layers are compared', () => {
   const model = { spec: { hidden: 4096 } } as unknown as Model;
@@ -11,4 +18,53 @@ test('activations that memory does not hold go to the disk, twice where quantize
   expect(spillBytes(model, { ...windows, order: 'sequential', correct: false })).toBe(states);
   expect(spillBytes(model, { ...windows, order: 'block', samples: 8 })).toBe(0);
   expect(spillBytes(model, undefined)).toBe(0);
+});
+
+/** The largest peaks that were measured of q4_k_m on the default model, in bytes. */
+const measured = [
+  { order: 'parallel', threads: 1, peak: 483.8e6 },
+  { order: 'parallel', threads: 2, peak: 541e6 },
+  { order: 'sequential', threads: 1, peak: 779.7e6 },
+  { order: 'sequential', threads: 2, peak: 752.6e6 },
+] as const;
+
+test.each(measured)(
+  'the bound leaves a tenth to what $order order took with $threads threads',
+  async ({ order, threads, peak }) => {
+    const model = await open(defaultModel);
+    const calibration = { order, samples: 128, context: 256 };
+    const recipe = { version: 1, container: 'gguf', fileType: 'q4_k_m', rounding: { kind: 'gptq' }, calibration } as const;
+    const { peakMemory } = await plan(model, recipe, { threads });
+    await model.close();
+    expect(peakMemory).toBeGreaterThan(peak / 0.9);
+    expect(peakMemory).toBeLessThan(1.45 * peak);
+  },
+);
+
+test('the bound leaves a tenth to what statistics from a file took with 2 threads', async () => {
+  const model = await open(defaultModel);
+  const statistics: StatisticsReader = {
+    name: 'statistics',
+    linears: () => [],
+    has: () => true,
+    shape: (linear) => [model.tensors.find(({ name }) => name === `${linear}.weight`)!.stored.cols],
+    tokens: () => 32768,
+    shared: (linear) => linear,
+    read: async () => new Float32Array(0),
+    fingerprint: async () => '',
+    close: async () => {},
+  };
+  const recipe = { version: 1, container: 'gguf', fileType: 'q4_k_m', rounding: { kind: 'gptq' } } as const;
+  const { peakMemory } = await plan(model, recipe, { threads: 2, statistics });
+  await model.close();
+  expect(peakMemory).toBeGreaterThan(229e6 / 0.9);
+  expect(peakMemory).toBeLessThan(1.45 * 229e6);
+});
+
+test('what a run frees in blocks of less than 32 MiB stays with the process', () => {
+  const spec = { hidden: 1024, intermediate: 3072, heads: 16, headDim: 64 } as Parameters<typeof keptRunBytes>[0];
+  const [tokens, scores] = [16 * 256, 16 * 16 * 256 * 256];
+  expect(layerRunBytes(spec, 256)).toBe(4 * (tokens * (6 * 1024 + 4 * 3072 + 4 * 1024) + 2 * scores));
+  // 48 MiB of an MLP's block and 64 MiB of scores go back to the system.
+  expect(keptRunBytes(spec, 256)).toBe(4 * tokens * (6 * 1024 + 4 * 1024));
 });

@@ -1,30 +1,34 @@
 /** The bound on the memory of a run, known before it begins. */
 import type { Layout, Model } from '../format/types.ts';
-import { layerRunBytes } from '../graph/layer-runs.ts';
-import { type ModelSpec, modelTensors } from '../model/index.ts';
+import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
+import { inputGroups, type ModelSpec, modelTensors } from '../model/index.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme } from '../quantize/scheme.ts';
 import { elements } from '../tensor/tensor.ts';
 import { type Group, hessianBytes, type PlanNode } from './nodes.ts';
+import type { Transform } from './schema.ts';
 import { isSolved, sourceRowBytes, tilesOf } from './tiles.ts';
 
 /**
  * Measured: Node itself with the library; a worker's own isolate and kernels; and what an isolate lets pile up outside of its heap
- * before it collects (V8 allows 64 MB), which grids do, because they are encoded in JavaScript arrays.
+ * before it collects (V8 allows 64 MB). A worker does that with grids, which are encoded in JavaScript arrays, and the main isolate
+ * with Hessians that are solved and with what the runtime gives back of each run of a layer.
  */
 const BASE_MEMORY = 160e6;
 const WORKER_MEMORY = 30e6;
-const WORKER_GARBAGE = 80e6;
+const GARBAGE = 80e6;
 
 export interface MemoryRequest {
   model: Model;
+  /** What comes before everything else. */
+  transforms?: readonly Transform[];
   layout: Layout;
   nodes: readonly PlanNode[];
   threads: number;
   calibration?: { order: string; correct: boolean; context: number; samples: number };
 }
 
-export function peakMemory({ model, layout, nodes, threads, calibration }: MemoryRequest): number {
+export function peakMemory({ model, layout, nodes, threads, calibration, transforms = [] }: MemoryRequest): number {
   let tile = 0;
   for (const tensor of layout.tensors) {
     const [first] = tilesOf(tensor);
@@ -37,24 +41,27 @@ export function peakMemory({ model, layout, nodes, threads, calibration }: Memor
     tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + arrays);
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
-  const garbage = layout.tensors.some((tensor) => isWeightScheme(tensor.scheme)) ? WORKER_GARBAGE : 0;
+  const garbage = layout.tensors.some((tensor) => isWeightScheme(tensor.scheme)) ? GARBAGE : 0;
   const calibrated = calibrationMemory(model, nodes, calibration);
-  return Math.ceil(BASE_MEMORY + 2 * known + threads * (WORKER_MEMORY + garbage + tile) + calibrated);
+  const run = 2 * known + threads * (WORKER_MEMORY + garbage + tile) + calibrated;
+  return Math.ceil(BASE_MEMORY + Math.max(run, ...transforms.map((one) => transformMemory(model, one, calibration))));
 }
 
 /** Measured: bytes a value of a tile that is rounded with feedback: weights, targets, panels, gradients, systems of levels. */
 const SOLVED_VALUE_BYTES = 56;
 /** Hidden states past this go to a file. */
 export const STATE_BYTES = 512e6;
-/** ONNX Runtime with its arenas. */
-const RUNTIME_MEMORY = 150e6;
+/** ONNX Runtime: its library and sessions. */
+const RUNTIME_MEMORY = 40e6;
 
 /** What activations take: states of all samples, one layer's weights and run, and the matrices of the inputs captured together. */
 function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibration: MemoryRequest['calibration']): number {
   const twice = walks(calibration);
   const solve = Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? solveBytes(node.group) : 0)));
   if (!calibration || !spec)
-    return solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)));
+    return (
+      (solve && GARBAGE) + solve + Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)))
+    );
   const { context } = calibration;
   const captured = nodes.map((node) => {
     if (node.kind !== 'capture') return 0;
@@ -63,7 +70,28 @@ function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibrat
   });
   const weights = Math.max(0, ...Array.from({ length: spec.layers }, (_, layer) => layerWeightBytes(spec, layer)));
   const states = Math.min(STATE_BYTES, stateBytes(spec, calibration));
-  return RUNTIME_MEMORY + Math.max(0, ...captured) + solve + twice * (states + weights + layerRunBytes(spec, context));
+  // Each walk has its own sessions, whose freed blocks do not serve the other's.
+  const runs = twice * (layerRunBytes(spec, context) + keptRunBytes(spec, context));
+  return RUNTIME_MEMORY + GARBAGE + Math.max(0, ...captured) + solve + twice * (states + weights) + runs;
+}
+
+/** Copies of what a search tries: the weights of an input, the candidate, its error, what the quantizer makes on the way. */
+const SEARCH_COPIES = 6;
+
+/** What a transform takes before its file is written: activations, the Hessians of a layer, the largest matrix in f32 and f64. */
+function transformMemory({ spec }: Model, { kind }: Transform, calibration: MemoryRequest['calibration']): number {
+  if (!spec) return 0;
+  const tensors = modelTensors(spec);
+  const largest = Math.max(...tensors.map(({ shape }) => elements(shape)));
+  if (kind === 'quarot' || !calibration) return GARBAGE + (4 + 8) * largest;
+  const layers = Array.from({ length: spec.layers }, (_, layer) => layer);
+  const weights = Math.max(...layers.map((layer) => layerWeightBytes(spec, layer)));
+  const states = Math.min(STATE_BYTES, stateBytes(spec, calibration));
+  const walked = RUNTIME_MEMORY + GARBAGE + states + weights;
+  const runs = layerRunBytes(spec, calibration.context) + keptRunBytes(spec, calibration.context);
+  const widths = kind === 'awq' ? inputGroups(spec, 0).map(({ width }) => width) : [];
+  const hessians = widths.reduce((sum, width) => sum + 4 * width * width, 0) + 6 * Math.max(0, ...widths) ** 2;
+  return walked + runs + hessians + (kind === 'awq' ? SEARCH_COPIES * weights : 0);
 }
 
 /** Bytes of the files that hold the hidden states that memory does not. */

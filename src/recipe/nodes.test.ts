@@ -87,7 +87,7 @@ describe('nodes of a plan', () => {
     const has = (linear: string) => !linear.endsWith('lm_head');
     const statistics: StatisticsReader = {
       name: 'stats.safetensors',
-      linears: () => [],
+      linears: () => ['model.layers.0.self_attn.q_proj'],
       has,
       shape: (linear) => (has(linear) ? [linear.endsWith('down_proj') ? 512 : 256] : undefined),
       tokens: () => 100,

@@ -166,7 +166,7 @@ describe('options to recipe', () => {
     ['no such container: a prototype', { to: 'constructor' }, 'model', /no such container/],
     ['no such method', { method: 'toString' }, 'model', /no such method/],
     ['no such range', { range: 'best' }, 'model', /no such range/],
-    ['no such encoder', { encoder: 'fast' }, 'model', /no such encoder/],
+    ['no such encoder', { encoder: 'fast' }, 'model', /no such encoder.*exact or search/],
     ['bits', { bits: 0 }, 'model', /no such width/],
     ['bits in between', { bits: 2.5 }, 'model', /no such width/],
     ['group', { group: 0 }, 'model', /positive number of inputs/],
@@ -178,11 +178,34 @@ describe('options to recipe', () => {
     ['gguf with a range', { range: 'mse', to: 'gguf' }, 'model', /choose their own ranges/],
     ['activations in gguf', { activationBits: 8, to: 'gguf' }, 'model', /GGUF does not say how activations are quantized/],
     ['activations of one bit', { activationBits: 1 }, 'model', /activations have 2 to 8 bits/],
-    ['GPTQ of a type and of bits', { method: 'gptq', type: 'q4_0', bits: 4 }, 'model', /one or the other/],
-    ['rounding to nearest of a type', { method: 'rtn', type: 'q4_0' }, 'model', /one or the other/],
+    [
+      'GPTQ of a type and of bits',
+      { method: 'gptq', type: 'q4_0', bits: 4 },
+      'model',
+      /and --bits describes another one .*one or the other/,
+    ],
+    ['rounding to nearest of a type', { method: 'rtn', type: 'q4_0' }, 'model', /and --method rtn describes another one/],
+    [
+      'GPTQ of a type with zero points',
+      { method: 'gptq', type: 'q4_k_m', symmetric: false, group: 32 },
+      'model',
+      /and --group, --asymmetric describe another one/,
+    ],
     ['damp of nothing', { damp: 0.1 }, 'model', /--damp: this belongs to GPTQ.*--method gptq/],
     ['damp of rounding to nearest', { method: 'rtn', recipe: rounded, damp: 0.1 }, 'model', /--damp: this belongs to GPTQ/],
     ['an order of nothing', { actOrder: true }, 'model', /--act-order: this belongs to GPTQ/],
+    [
+      'groups in activation order where none are stored',
+      { method: 'gptq', actOrder: true, to: 'compressed-tensors' },
+      'model',
+      /--act-order: compressed-tensors stores no g_idx.*leave it out, or use --to fewbits or --to gptq/,
+    ],
+    [
+      'them in the types of GGUF',
+      { method: 'gptq', actOrder: true, type: 'q4_k_m' },
+      'model',
+      /--act-order: gguf stores no g_idx/,
+    ],
     ['an order of layers that is none', { method: 'gptq', calibration: 'random' }, 'model', /parallel, block, sequential/],
     ['integers in plain safetensors', { bits: 4, to: 'safetensors' }, 'model', /hold no quantized weights/],
   ])('refuses %s', (_, options, subject, message) => {
@@ -199,8 +222,6 @@ describe('refinement', () => {
     ['none for those of our container', { actOrder: true, to: 'fewbits' }, 0],
     ['none asked, none given', { actOrder: true, refine: 0 }, 0],
     ['rows are in no order', { actOrder: true, group: -1, refine: 3 }, 3],
-    ['groups stay without a g_idx', { actOrder: true, to: 'compressed-tensors', refine: 3 }, 3],
-    ['nor do the types of GGUF', { actOrder: true, type: 'q4_k_m', refine: 3 }, 3],
   ])('%s', (_, options, rounds) => {
     expect(refineOf(options)).toBe(rounds);
   });

@@ -49,6 +49,8 @@ export interface QuantizeOptions {
   chatTemplate?: boolean;
   /** First and last layer that are quantized. */
   layers?: readonly [from: number, to: number];
+  /** A budget chooses the schemes: the recipe says everything else. */
+  fit?: boolean;
 }
 
 /**
@@ -65,9 +67,7 @@ export function recipeFromOptions(
   const base = parseRecipe(options.recipe ?? { version: 1 });
   const recipe: Recipe = { ...base, rules: [...base.rules], keep: [...base.keep, ...(options.keep ?? [])] };
   if (options.pure) recipe.pure = true;
-  if (options.encoder !== undefined && options.encoder !== 'exact') {
-    throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: options.encoder, next: 'choose exact' });
-  }
+  if (options.encoder !== undefined) recipe.encoder = encoderNamed(options.encoder);
   const method = options.method === undefined ? undefined : methodNamed(options.method);
   const container = chooseContainer(options, base, output, method);
   recipe.container = container;
@@ -77,24 +77,69 @@ export function recipeFromOptions(
   if (options.layers) recipe.layers = [...options.layers];
   setRounding(recipe, options, method, container);
   setCalibration(recipe, options);
-  const grid = [options.bits, options.group, options.symmetric, options.range, options.activationBits, options.doubleQuant];
-  // A method that is a way of rounding goes with any type; the others are grids of their own.
-  const asksGrid = [...grid, method?.takes.includes('type') ? undefined : method].some((o) => o !== undefined);
+  if (options.fit) {
+    refuseGrid(options, method);
+    return recipe;
+  }
+  const asked = gridOptions(options, method);
   if (options.type !== undefined) {
-    if (asksGrid) {
+    if (asked.length > 0) {
       throw new RecipeError({
-        what: '--type names a complete type; --bits, --group, --symmetric, --range, --activation-bits and the method describe another one',
+        what: `--type names a complete type, and ${asked.join(', ')} ${asked.length > 1 ? 'describe' : 'describes'} another one`,
         where: '--type',
         value: options.type,
         next: 'give one or the other',
       });
     }
     setType(recipe, options.type, subject);
-  } else if (asksGrid || method || (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)) {
+  } else if (
+    asked.length > 0 ||
+    method ||
+    (recipe.fileType === undefined && recipe.scheme === undefined && recipe.rules.length === 0)
+  ) {
     setGrid(recipe, options, container, subject, weightType);
   }
   setRefinement(recipe, options);
   return recipe;
+}
+
+/** @throws RecipeError for what a budget chooses itself */
+function refuseGrid({ type, method: name, ...options }: QuantizeOptions, method: Method | undefined): void {
+  const [flag] = [
+    ...(type === undefined ? [] : ['--type']),
+    ...gridOptions(options, undefined),
+    ...(options.pure ? ['--pure'] : []),
+  ];
+  if (flag) throw new RecipeError({ what: 'a budget chooses the types itself', where: flag, next: 'leave out this or --fit' });
+  // Round to nearest is what the budget assumes; a way of rounding goes with whatever it chooses.
+  if (!method || method.rounding || method === methods['rtn']) return;
+  throw new RecipeError({
+    what: 'this method says what the weights become, and a budget chooses that itself',
+    where: '--method',
+    value: name,
+    next: 'use --method gptq, or leave out --method or --fit',
+  });
+}
+
+/** The options given that describe a grid, as they are written. */
+function gridOptions(options: QuantizeOptions, method: Method | undefined): string[] {
+  const { bits, group, symmetric, range, activationBits, doubleQuant } = options;
+  const given = {
+    bits,
+    group,
+    [symmetric === false ? 'asymmetric' : 'symmetric']: symmetric,
+    range,
+    'activation-bits': activationBits,
+    'double-quant': doubleQuant,
+  };
+  // A method that is a way of rounding goes with any type; the others are grids of their own.
+  const named = method && !method.takes.includes('type') ? [`--method ${options.method}`] : [];
+  return [...Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`])), ...named];
+}
+
+function encoderNamed(name: string): Recipe['encoder'] {
+  if (name === 'exact' || name === 'search') return name;
+  throw new RecipeError({ what: 'no such encoder', where: '--encoder', value: name, next: 'choose exact or search' });
 }
 
 function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: string, method: Method | undefined): ContainerName {
@@ -118,13 +163,11 @@ function setRounding(
   let found = false;
   changeRoundings(recipe, (rounding) => {
     found = true;
-    // Where no g_idx is stored, groups stay runs of columns and only the order of work follows the activations.
-    const order = { order: 'activation', groups: containers[container].groupIndex ? 'dynamic' : 'static' } as const;
     return {
       ...rounding,
       ...(damp !== undefined && { damp }),
       ...(refine !== undefined && { refine }),
-      ...(actOrder && order),
+      ...(actOrder && ({ order: 'activation', groups: 'dynamic' } as const)),
     };
   });
   if (!found && given) {
@@ -132,6 +175,14 @@ function setRounding(
       what: 'this belongs to GPTQ, and nothing here is rounded by it',
       where: `--${given[0]}`,
       next: 'add --method gptq',
+    });
+  }
+  if (actOrder && !containers[container].groupIndex) {
+    const able = Object.values(containers).filter(({ groupIndex }) => groupIndex);
+    throw new RecipeError({
+      what: `${container} stores no g_idx, so that its groups stay runs of columns; the order of work follows the activations anyway`,
+      where: '--act-order',
+      next: `leave it out, or use ${able.map(({ name }) => `--to ${name}`).join(' or ')}`,
     });
   }
 }

@@ -4,13 +4,13 @@
 
 import type { JsonObject } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
-import { fingerprint, sha256 } from '../format/fingerprint.ts';
+import { fingerprint, identity, sameSource, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
-import type { Container, ContainerName, Layout, Model, WeightTensor } from '../format/types.ts';
+import type { Container, ContainerName, Layout, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
 import { linearOf } from '../model/index.ts';
 import { checkKvScheme, kvPreset } from '../quantize/kv/index.ts';
-import { isWeightScheme, schemeLabel } from '../quantize/scheme.ts';
-import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
+import { isWeightScheme, type Rounding, type Scheme, schemeLabel } from '../quantize/scheme.ts';
+import { type StatisticKind, type StatisticsReader, statisticKinds } from '../quantize/statistics.ts';
 import type { KvScheme } from '../quantized/types.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
@@ -59,9 +59,14 @@ export interface PlannedTensor {
   /** Canonical name. */
   source: string;
   scheme: string;
+  /** How its codes are chosen; left out: the nearest ones. */
+  feedback?: Rounding['kind'];
   bytes: number;
   shape: readonly number[];
 }
+
+/** What the bytes of an output depend on, as far as a plan knows it; hashes. */
+export type KeyParts = Readonly<Record<'version' | 'source' | 'recipe' | 'statistics' | 'layout', string>>;
 
 export interface Plan {
   readonly model: Model;
@@ -85,15 +90,16 @@ export interface Plan {
   readonly bitsPerWeight: number;
   /** Bound on the memory of the run, in bytes. */
   readonly peakMemory: number;
-  /** Disk that the run takes besides its output, in bytes: hidden states that memory does not hold. */
+  /** Disk that the run takes besides its output, in bytes: hidden states that memory does not hold, rewritten weights. */
   readonly spillBytes: number;
   /** Memory of a runtime that holds the file, and its key/value cache at f16. */
   readonly load: { weights: number; kvCache?: { context: number; bytes: number } };
   readonly runtimes: readonly string[];
   readonly convention: string;
   readonly warnings: readonly string[];
-  /** Names the run: recipe, source and layout. */
+  /** Names the run: a hash of its parts. */
   readonly key: string;
+  readonly keyParts: KeyParts;
 }
 
 /** @throws RecipeError, ModelError: everything that can be known before the first byte is written. */
@@ -124,9 +130,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   }
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
-  const quantized = schemes.some(
-    ({ scheme }) => isWeightScheme(scheme) || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block'),
-  );
+  const quantized = schemes.some(({ scheme }) => isQuantized(scheme));
   const calibration = plannedCalibration(subject, parsed, schemes, options);
   // What a run does not use says nothing about its output.
   const { calibration: _, ...used } = parsed;
@@ -151,6 +155,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     order: calibration?.order ?? 'parallel',
     ...(statistics && { statistics }),
   });
+  const parts = await keyParts(source, json, layout, importance);
   const count = parameters(model);
   const data = layout.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const bytes = layout.files.reduce((sum, file) => sum + file.size, 0);
@@ -165,17 +170,35 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     ...(calibration && { calibration }),
     ...(rewritten && { rewritten }),
     nodes,
-    tensors: layout.tensors.map((t) => ({ name: t.name, source: t.source, scheme: t.label, bytes: t.bytes, shape: t.shape })),
+    tensors: layout.tensors.map((t) => ({
+      name: t.name,
+      source: t.source,
+      scheme: t.label,
+      ...feedbackOf(t),
+      bytes: t.bytes,
+      shape: t.shape,
+    })),
     bytes,
     parameters: count,
     bitsPerWeight: count ? (8 * data) / count : 0,
-    peakMemory: peakMemory({ model: subject, layout, nodes, threads: options.threads ?? 1, ...(calibration && { calibration }) }),
-    spillBytes: spillBytes(model, calibration),
+    peakMemory: peakMemory({
+      ...{ model: subject, layout, nodes, threads: options.threads ?? 1 },
+      ...(calibration && { calibration }),
+      ...(parsed.transforms && { transforms: parsed.transforms }),
+    }),
+    spillBytes: spillBytes(model, calibration) + (rewritten?.fileSize ?? 0),
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, subject),
-    convention: container.convention,
-    warnings: [...model.warnings, ...warnings, ...(options.requantize ? [] : roundedTwice(schemes)), ...layout.warnings],
-    key: await runKey(source, json, layout, importance),
+    convention: conventionOf(container, layout),
+    warnings: [
+      ...model.warnings,
+      ...warnings,
+      ...(await statisticsWarnings(model, statistics)),
+      ...(options.requantize ? [] : roundedTwice(schemes)),
+      ...layout.warnings,
+    ],
+    key: await sha256(JSON.stringify(parts)),
+    keyParts: parts,
   };
 }
 
@@ -261,6 +284,28 @@ function checkRunTime({ name, statesRunTime }: Container, { online, kv }: Model)
   });
 }
 
+function feedbackOf({ scheme }: PlacedTensor): Pick<PlannedTensor, 'feedback'> {
+  return scheme.kind !== 'keep' && scheme.rounding ? { feedback: scheme.rounding.kind } : {};
+}
+
+/** What is rounded with feedback, or searched, is not what a container's own tools encode. */
+function conventionOf({ convention, feedbackConvention = convention }: Container, { tensors }: Layout): string {
+  const quantized = tensors.filter(({ scheme }) => isQuantized(scheme));
+  const solved = quantized.flatMap(({ scheme }) => (scheme.kind !== 'keep' && scheme.rounding ? [scheme.rounding] : []));
+  const searched = quantized.filter(({ scheme }) => scheme.kind === 'storage' && scheme.encoder === 'search').length;
+  if (searched > 0) {
+    return `${convention}; of ${searched} tensors only the layout is: scales and codes are searched for the least weighted squared error`;
+  }
+  if (solved.length === 0) return convention;
+  const refitted = solved.some(({ refine }) => refine > 0) ? ', scales and codes refined' : '';
+  const fed = `${feedbackConvention}; codes by GPTQ${refitted}`;
+  return solved.length === quantized.length ? fed : `${convention}; of ${solved.length} tensors: ${fed}`;
+}
+
+function isQuantized(scheme: Scheme): boolean {
+  return isWeightScheme(scheme) || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
+}
+
 /** What of it is the recipe's. */
 function statedOf({ tokens: _, layers: __, ...stated }: PlannedCalibration): Calibration {
   return stated;
@@ -280,13 +325,42 @@ function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightT
         next: 'make the statistics from this model',
       });
     }
-    throw new RecipeError({
-      what: `the statistics hold no ${kind} of this linear's input`,
-      where: `${statistics.name}: ${linear}`,
-      value: `${stored.rows} x ${stored.cols}`,
-      next: 'make them with fewbits calibrate, or keep the tensor with --keep',
+    throw lacking(statistics, linear, kind);
+  }
+}
+
+function lacking(statistics: StatisticsReader, linear: string, kind: StatisticKind): RecipeError {
+  const { name } = statistics;
+  const linears = statistics.linears();
+  const holding = linears.filter((one) => statistics.has(one, kind));
+  if (holding.length === 0) {
+    const imatrix = !linears.some((one) => statisticKinds.some((k) => k !== 'meansquare' && statistics.has(one, k)));
+    return new RecipeError({
+      what: `the statistics hold no ${kind} of any input${imatrix ? ': an importance matrix has mean squares only' : ''}`,
+      where: name,
+      next: 'make them with fewbits calibrate MODEL -o STATS.safetensors, or leave --stats out',
     });
   }
+  const layers = [...new Set(holding.flatMap((one) => /\.(\d+)\./.exec(one)?.[1] ?? []).map(Number))].sort((a, b) => a - b);
+  const partial = /\.(\d+)\./.exec(linear)?.[1];
+  const elsewhere = layers.length > 0 && !layers.includes(Number(partial ?? -1));
+  const range = layers.length > 1 ? `${layers[0]}-${layers.at(-1)}` : `${layers[0]}`;
+  return new RecipeError({
+    what: `the statistics hold no ${kind} of this linear's input${elsewhere ? `; of layers they hold ${layers.join(', ')}` : ''}`,
+    where: `${name}: ${linear}`,
+    next: elsewhere
+      ? `calibrate without --layers, quantize with --layers ${range}, or keep the tensor with --keep`
+      : 'make them with fewbits calibrate, or keep the tensor with --keep',
+  });
+}
+
+/** Statistics of another model pass every check of shapes. */
+async function statisticsWarnings(model: Model, statistics: StatisticsReader | undefined): Promise<string[]> {
+  const { provenance, name } = statistics ?? {};
+  if (!provenance || sameSource(provenance, await identity(model.checkpoint))) return [];
+  return [
+    `${name}: the statistics were made from another model, or from another file of it; make them from this one with fewbits calibrate`,
+  ];
 }
 
 /** Quantizing what is quantized adds the errors of both. */
@@ -325,18 +399,27 @@ function outputOf(name: string, allowed: 'file' | 'folder' | 'either', extension
   return { name, kind: asFile && allowed !== 'folder' ? 'file' : 'folder' };
 }
 
-/** The same recipe on the same source with the same importance matrix writes the same bytes: a journal belongs to exactly that. */
-async function runKey(
+/**
+ * The same recipe on the same source with the same importance matrix writes the same bytes: a journal belongs to exactly that.
+ * @returns a hash of each, by what it is
+ */
+async function keyParts(
   source: string,
   recipe: JsonObject,
-  layout: Layout,
+  { files, tensors }: Layout,
   importance: ReadonlyMap<string, Float32Array>,
-): Promise<string> {
+): Promise<KeyParts> {
   const weights = await Promise.all(
     [...importance].map(async ([name, row]) => [name, await sha256(new Uint8Array(row.slice().buffer))] as const),
   );
-  const places = layout.tensors.map((t) => [t.name, schemeLabel(t.scheme), t.fields]);
-  return sha256(JSON.stringify([VERSION, source, recipe, layout.files.map((f) => [f.name, f.size]), places, weights]));
+  const places = tensors.map((t) => [t.name, schemeLabel(t.scheme), t.fields]);
+  return {
+    version: VERSION,
+    source,
+    recipe: await sha256(JSON.stringify(recipe)),
+    statistics: await sha256(JSON.stringify(weights)),
+    layout: await sha256(JSON.stringify([files.map((f) => [f.name, f.size]), places])),
+  };
 }
 
 function kvCache(model: Model, context?: number): { kvCache?: { context: number; bytes: number } } {

@@ -147,9 +147,7 @@ describe('what does not fit', () => {
     };
     for (const range of ['percentile', 'mse'] as const) {
       const scheme = { ...int4, range, granularity: 'tensor' } as const;
-      expect(() => resolved(large, { scheme })).toThrow(
-        /int4 tensor sym needs all values of a tensor at once.*limit 67108864/,
-      );
+      expect(() => resolved(large, { scheme })).toThrow(/int4 tensor sym needs all values of a tensor at once.*limit 67108864/);
       expect(resolved(model, { scheme }).of(`${q0}.weight`)).toBe('int4 tensor sym');
     }
     expect(resolved(large, { scheme: { ...int4, granularity: 'tensor' } }).of(`${q0}.weight`)).toBe('int4 tensor sym');

@@ -7,14 +7,14 @@ import { hasLevels } from '../format/gguf/blocks/index.ts';
 import { fits, fittingType } from '../format/gguf/type-fallbacks.ts';
 import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
-import { blockTypes } from '../kernels/index.ts';
+import { blockTypes, isSearched } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
 import { refusalOf } from '../quantize/kinds/combinations.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
-import { kindOf } from '../quantize/kinds/registry.ts';
 import { isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../quantize/scheme.ts';
 import { storageKind } from '../tensor/storage.ts';
 import { asMatrix, elements } from '../tensor/tensor.ts';
+import { checkGrids } from './fitting.ts';
 import { ggufFacts } from './gguf-facts.ts';
 import { globMatch } from './glob.ts';
 import { hasInput, takesRounding } from './needs.ts';
@@ -56,9 +56,26 @@ export function resolveSchemes(model: Model, recipe: Recipe, container: Containe
       );
   }
   for (const pattern of recipe.keep) if (!keepUsed.has(pattern)) throw unmatched(`--keep ${pattern} matches no tensor`, model);
-  checkGroups(chosen);
-  const schemes = chosen.map(({ tensor, scheme }) => ({ tensor, scheme: fitRows(tensor, scheme, container, warnings) }));
-  return { schemes, warnings };
+  checkGrids(chosen, container);
+  const fitting = chosen.map(({ tensor, scheme }) => ({ tensor, scheme: fitRows(tensor, scheme, container, warnings) }));
+  return { schemes: recipe.encoder === 'search' ? searched(fitting) : fitting, warnings };
+}
+
+/** Blocks that are encoded, not copied, by the search. */
+function searched(schemes: Resolved['schemes']): Resolved['schemes'] {
+  const chosen = schemes.map(({ tensor, scheme }) => {
+    const { stored } = tensor;
+    if (scheme.kind !== 'storage' || !isSearched(scheme.type)) return { tensor, scheme };
+    const copied = stored.form === 'storage' && stored.type === scheme.type;
+    return { tensor, scheme: copied ? scheme : ({ ...scheme, encoder: 'search' } as const) };
+  });
+  if (chosen.some(({ scheme }) => scheme.kind === 'storage' && scheme.encoder)) return chosen;
+  throw new RecipeError({
+    what: 'nothing here is encoded into ggml blocks: there is nothing to search',
+    where: '--encoder',
+    value: 'search',
+    next: 'choose a --type such as q4_k_m, or leave --encoder out',
+  });
 }
 
 function checkLayers({ spec }: Model, [first, last]: readonly [number, number]): void {
@@ -236,37 +253,6 @@ export function checkDecoder({ source, from, scheme }: Pick<PlacedTensor, 'sourc
     value: `${from.type} -> ${schemeLabel(scheme)}`,
     next: 'keep the tensor (--keep), use --to fewbits, or start from an f16 or bf16 model',
   });
-}
-
-/** @throws RecipeError with the group sizes that divide the rows of all tensors that ask for the same one. */
-function checkGroups(schemes: Resolved['schemes']): void {
-  const columns = new Map<number, number>();
-  const grouped = schemes.flatMap(({ tensor, scheme }) => {
-    if (!isWeightScheme(scheme)) return [];
-    const group = kindOf(scheme).run(scheme);
-    return group > 1 ? [{ tensor, group, cols: asMatrix(tensor.shape).cols }] : [];
-  });
-  for (const { group, cols } of grouped) columns.set(group, greatestCommonDivisor(cols, columns.get(group) ?? 0));
-  for (const { tensor, group, cols } of grouped) {
-    if (cols % group === 0) continue;
-    throw new RecipeError({
-      what: 'rows do not divide into groups',
-      where: tensor.name,
-      value: `${cols} columns in groups of ${group}`,
-      next: `use --group ${divisors(columns.get(group)!, group).join(' or ')} or -1 (the row), or keep the tensor with --keep '${tensor.name}'`,
-    });
-  }
-}
-
-function greatestCommonDivisor(a: number, b: number): number {
-  return b === 0 ? a : greatestCommonDivisor(b, a % b);
-}
-
-/** The largest divisors of `cols` up to `most`, best first. */
-function divisors(cols: number, most: number): number[] {
-  const found: number[] = [];
-  for (let d = Math.min(most, cols); d >= 2 && found.length < 2; d--) if (cols % d === 0) found.push(d);
-  return found.length ? found : [1];
 }
 
 /** The float dtype in which most values of the model's matrices are. */

@@ -301,7 +301,12 @@ const recipeSchema = z
       .default([])
       .describe('Globs on Hugging Face tensor names: these stay at high precision, whatever a rule says.'),
     pure: z.boolean().default(false).describe('One tensor type for all matrices, embedding and output included.'),
-    encoder: z.literal('exact').default('exact'),
+    encoder: z
+      .enum(['exact', 'search'])
+      .default('exact')
+      .describe(
+        "Values of ggml blocks: exact = ggml's own bytes; search = the same layout, scales and codes fitted to the squared error, weighted by the importance matrix where there is one.",
+      ),
   })
   .refine((r) => !(r.fileType !== undefined && r.scheme !== undefined), {
     message: 'fileType and scheme both say what a linear layer becomes: give one of them, and rules for exceptions',

@@ -1,6 +1,6 @@
 import { NumericError } from '../errors.ts';
 import type { FetchedRows } from '../format/read-rows.ts';
-import { firstBadScale } from '../kernels/index.ts';
+import { encoderName, firstBadScale } from '../kernels/index.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { type StorageType, storageBytes } from '../tensor/storage.ts';
 import type { TileTask } from './tile.ts';
@@ -28,6 +28,7 @@ export function encodeStorage(
   const weights = importance ? kernels.alloc(cols * 4) : 0;
   if (importance) kernels.f32(weights, cols).set(importance);
   const copies = rows.raw?.type === type;
+  const encoder = encoderName(type, task.scheme.kind === 'storage' ? (task.scheme.encoder ?? 'exact') : 'exact');
   for (let first = 0; first < rows.count; first += step) {
     const n = Math.min(step, rows.count - first);
     const target = out + first * rowBytes;
@@ -37,7 +38,7 @@ export function encodeStorage(
     }
     if (copies) copyRows(kernels, rows, first, n, target);
     else if (type === 'f32') kernels.bytes(target, n * rowBytes).set(kernels.bytes(scratch, n * rowBytes));
-    else kernels.call(`encode_${type}`, scratch, target, n, cols, weights);
+    else kernels.call(encoder, scratch, target, n, cols, weights);
   }
   if (!copies) checkScales(task, kernels, out, rows.count * rowBytes, type);
   return { at: out, length: rows.count * rowBytes };

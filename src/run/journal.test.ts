@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { RecipeError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import { MemoryStore, read } from '../io/index.ts';
-import { openJournal } from './journal.ts';
+import { openJournal, type RunParts } from './journal.ts';
 
 const errors: TileErrors = {
   from: 0,
@@ -82,6 +82,22 @@ describe('the journal', () => {
     expect((await openJournal(store, folder, 'two', true)).tiles).toEqual([]);
     expect(await store.list()).toEqual([name]);
     expect(await text(store)).toBe('{"run":"two"}\n');
+  });
+
+  test('of another run: what differs is named', async () => {
+    const store = new MemoryStore();
+    const parts: RunParts = { version: '1', source: 's', recipe: 'r', statistics: '', text: 't', layout: 'l' };
+    await openJournal(store, folder, 'one', false, parts);
+    const said = (changes: Partial<RunParts>) => openJournal(store, folder, 'two', false, { ...parts, ...changes });
+    await expect(said({ text: 'u' })).rejects.toThrow(/an unfinished output of another calibration text lies here/);
+    await expect(said({ recipe: 'q', layout: 'm' })).rejects.toThrow(/of another recipe lies here/);
+    await expect(said({ source: 'q', statistics: 'm', layout: 'n' })).rejects.toThrow(
+      /of another source and another statistics file lies/,
+    );
+    await expect(said({ layout: 'm' })).rejects.toThrow(/of another division into files lies here/);
+    await expect(said({})).rejects.toThrow(/of another recipe or source lies here/);
+    await openJournal(store, folder, 'old', true);
+    await expect(said({ text: 'u' })).rejects.toThrow(/of another recipe or source lies here/);
   });
 
   test('whose head is cut holds nothing', async () => {

@@ -5,6 +5,7 @@
 import { RecipeError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import type { Store } from '../io/types.ts';
+import type { KeyParts } from '../recipe/plan.ts';
 import type { SolveRecord } from './calibration/solver.ts';
 import { textOf } from './text.ts';
 
@@ -19,15 +20,33 @@ export interface Journal {
   add(entry: TileEntry | SolveRecord): Promise<void>;
 }
 
+/** What the bytes of an output depend on, each as a hash: of two runs they tell what differs. */
+export type RunParts = KeyParts & { readonly text: string };
+
+const partNames: Readonly<Record<keyof RunParts, string>> = {
+  version: 'version of fewbits',
+  source: 'source',
+  recipe: 'recipe',
+  statistics: 'statistics file',
+  text: 'calibration text',
+  layout: 'division into files',
+};
+
 /**
  * Opens the journal of the unfinished output in `folder`, or throws what lies there away and begins one. `key` names the run:
  * recipe, source and layout.
  * @throws RecipeError when the unfinished output belongs to another run and `restart` is not set.
  */
-export async function openJournal(store: Store, folder: string, key: string, restart: boolean): Promise<Journal> {
+export async function openJournal(
+  store: Store,
+  folder: string,
+  key: string,
+  restart: boolean,
+  parts?: RunParts,
+): Promise<Journal> {
   const name = `${folder}/journal.jsonl`;
   const lines = (await textOf(store, name)).split('\n').filter(Boolean);
-  const head = lines.length ? parse<{ run?: string }>(lines[0]!) : undefined;
+  const head = lines.length ? parse<{ run?: string; parts?: Partial<RunParts> }>(lines[0]!) : undefined;
   const add = (entry: TileEntry | SolveRecord) => store.append(name, encode(entry));
   if (head?.run === key && !restart) {
     const entries = lines.slice(1).map((line) => parse<unknown>(line));
@@ -37,7 +56,7 @@ export async function openJournal(store: Store, folder: string, key: string, res
   }
   if (head && !restart) {
     throw new RecipeError({
-      what: 'an unfinished output of another recipe or source lies here',
+      what: `an unfinished output of another ${differing(parts, head.parts)} lies here`,
       where: `${store.name}/${folder}`,
       next: 'run the command that began it, or add --restart to throw it away',
     });
@@ -54,8 +73,18 @@ export async function openJournal(store: Store, folder: string, key: string, res
     'journal.jsonl',
   ])
     await store.remove(`${folder}/${old}`);
-  await store.append(name, encode({ run: key }));
+  await store.append(name, encode({ run: key, ...(parts && { parts }) }));
   return { tiles: [], solves: [], add };
+}
+
+/** 'recipe', 'source and calibration text' */
+function differing(ours: RunParts | undefined, theirs: Partial<RunParts> = {}): string {
+  const names = Object.entries(partNames) as [keyof RunParts, string][];
+  const others = names.filter(([part]) => ours?.[part] !== theirs[part]).map(([, name]) => name);
+  // Places follow from the source and the recipe.
+  const causes = others.length > 1 ? others.filter((name) => name !== partNames.layout) : others;
+  const known = ours && Object.keys(theirs).length > 0 && causes.length > 0;
+  return known ? causes.join(' and another ') : 'recipe or source';
 }
 
 function isTile(value: unknown): value is TileEntry {

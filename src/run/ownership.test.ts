@@ -85,7 +85,7 @@ describe('who works on an unfinished output', () => {
     const options = { signal: stop.signal, onProgress: () => stop.abort(), verify: 'none' } as const;
     await expect(run(await planned(1), store, options)).rejects.toThrow(/abort/i);
     await expect(run(await planned(2), store, { verify: 'none' })).rejects.toThrow(
-      /unfinished output of another recipe or source/,
+      /unfinished output of another source lies here/,
     );
   });
 });

@@ -31,6 +31,39 @@ test('tells rate and time left once start-up is over', async () => {
   expect(events[1]!.secondsLeft).toBe(0);
 });
 
+test('what is left is told by work, passes through layers included, as soon as there is some', async () => {
+  const events: ProgressEvent[] = [];
+  const work = {
+    tensors: [10, 300],
+    nodes: new Map([
+      ['capture', 1000],
+      ['solve', 190],
+      ['again', 500],
+    ]),
+  };
+  const progress = new Progress([tensor('a', 4, 8), tensor('b', 4, 8)], (event) => events.push(event), work);
+  await new Promise((resolve) => setTimeout(resolve, 750));
+  progress.skip('again');
+  progress.add(0, [0, 4]); // 10 of 1500: no basis yet
+  progress.begin('capture', 'inputs');
+  progress.part(0.5); // 510 of 1500
+  progress.end();
+  progress.begin('solve', 'solving');
+  progress.end();
+  progress.add(1, [0, 2], true); // an earlier run's: 150 less to do
+  progress.add(1, [2, 4]);
+  expect(events.map(({ name, secondsLeft }) => [name, secondsLeft === undefined])).toEqual([
+    ['a', true],
+    ['inputs', true],
+    ['inputs', false],
+    ['solving', false],
+    ['b', false],
+    ['b', false],
+  ]);
+  const shares = events.slice(2).map(({ secondsLeft }) => 0.75 / (0.75 + secondsLeft!));
+  for (const [i, share] of [510 / 1500, 1010 / 1500, 1200 / 1350, 1].entries()) expect(shares[i]).toBeCloseTo(share, 1);
+});
+
 test('nobody has to listen', () => {
   expect(() => new Progress([tensor('a', 1, 1)]).add(0, [0, 1])).not.toThrow();
 });

@@ -1,5 +1,6 @@
 import { type TensorError, type TileErrors, tensorError } from '../evaluate/tensor-report.ts';
-import type { Plan } from '../recipe/plan.ts';
+import { linearOf } from '../model/index.ts';
+import type { Plan, PlannedTensor } from '../recipe/plan.ts';
 import type { SolveRecord } from './calibration/solver.ts';
 import type { CalibrationFacts } from './calibration/steps.ts';
 import type { TransformRecord } from './rewrite/rewrite.ts';
@@ -11,6 +12,8 @@ export interface TensorReport extends Partial<TensorError> {
   /** Canonical name. */
   source: string;
   scheme: string;
+  /** How its codes were chosen; left out: the nearest ones. */
+  feedback?: NonNullable<PlannedTensor['feedback']>;
   bytes: number;
 }
 
@@ -33,6 +36,8 @@ export interface Report {
   calibration?: CalibrationFacts['calibration'];
   /** What the transforms did. */
   transforms?: readonly TransformRecord[];
+  /** The file that told of the inputs instead. */
+  statistics?: CalibrationFacts['statistics'];
   /** How the Hessian of each input was solved. */
   solves?: CalibrationFacts['solves'];
   tensors: TensorReport[];
@@ -45,25 +50,29 @@ export interface RunFacts extends CalibrationFacts {
   verified: boolean;
   resumed: number;
   transforms?: readonly TransformRecord[];
+  /** Of the text. */
+  calibrationWarnings: readonly string[];
   /** Tiles by tensor of the layout; empty where nothing was read back. */
   errors: readonly (readonly TileErrors[])[];
 }
 
-export function buildReport(plan: Plan, { errors, ...facts }: RunFacts): Report {
+export function buildReport(plan: Plan, { errors, calibrationWarnings, ...facts }: RunFacts): Report {
+  const fallen = new Set(facts.solves?.flatMap(({ linears, fallback }) => (fallback === undefined ? [] : linears)));
   return {
     ...facts,
     container: plan.container,
     bytes: plan.bytes,
     bitsPerWeight: plan.bitsPerWeight,
     parameters: plan.parameters,
-    warnings: [...plan.warnings, ...solveWarnings(facts.solves ?? [])],
+    warnings: [...plan.warnings, ...calibrationWarnings, ...solveWarnings(facts.solves ?? [])],
     runtimes: plan.runtimes,
     recipe: plan.recipe,
-    tensors: plan.tensors.map(({ name, source, scheme, bytes }, i) => ({
+    tensors: plan.tensors.map(({ name, source, scheme, feedback, bytes }, i) => ({
       ...(errors[i]!.length > 0 && tensorError(name, plan.layout.tensors[i]!.from.rows, errors[i]!)),
       name,
       source,
       scheme,
+      ...(feedback && !fallen.has(linearOf(source)) && { feedback }),
       bytes,
     })),
   };

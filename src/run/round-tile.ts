@@ -46,7 +46,7 @@ export function roundStorage(
   kernels: Kernels,
   rows: FetchedRows,
 ): Uint8Array {
-  const { type } = scheme;
+  const { type, encoder } = scheme;
   if (!hasLevels(type))
     throw new RecipeError({
       what: 'this type cannot be rounded with feedback',
@@ -61,6 +61,7 @@ export function roundStorage(
     rounds: scheme.rounding!.refine,
     math: mathOf(kernels),
     name: task.name,
+    ...(encoder && { encoder }),
   });
 }
 

@@ -19,14 +19,16 @@ import type { Plan } from '../recipe/plan.ts';
 import { CalibratedSteps } from './calibration/steps.ts';
 import type { CalibrationWindows } from './calibration/windows.ts';
 import { checkOutput } from './check-output.ts';
-import { type Journal, openJournal } from './journal.ts';
+import { type Journal, openJournal, type RunParts } from './journal.ts';
 import { takeLock } from './lock.ts';
 import { Progress, type ProgressEvent } from './progress.ts';
 import { placeOf, publish, type RunPlace, refuseExisting, takeBack } from './publish.ts';
 import { buildReport, type Report } from './report.ts';
 import { rewriteModel } from './rewrite/rewrite.ts';
+import { idsHash } from './statistics/provenance.ts';
 import { surveyTensor } from './survey.ts';
 import { TensorWriter } from './tensor-writer.ts';
+import { workOf } from './work.ts';
 import { type TileWorkers, tileWorkers } from './workers.ts';
 
 export interface RunOptions {
@@ -52,12 +54,14 @@ export interface RunOptions {
 export async function run(plan: Plan, store: Store, options: RunOptions = {}): Promise<Report> {
   // Headers do not tell two models of the same shapes apart, and tiles of one must never be continued with those of another.
   const { calibration } = options;
-  const seen = [
-    await contentSample(plan.model.checkpoint),
-    ...(calibration ? [await sha256(new Uint8Array(calibration.ids.slice().buffer))] : []),
-    ...(plan.statistics ? [await plan.statistics.fingerprint()] : []),
-  ];
-  const place = placeOf(plan, store, await sha256(plan.key + seen.join('')));
+  const { source, statistics, ...planned } = plan.keyParts;
+  const parts: RunParts = {
+    ...planned,
+    source: source + (await contentSample(plan.model.checkpoint)),
+    statistics: statistics + ((await plan.statistics?.fingerprint()) ?? ''),
+    text: calibration ? await idsHash(calibration.ids) : '',
+  };
+  const place = placeOf(plan, store, await sha256(plan.key + JSON.stringify(parts)));
   const { folder } = place;
   const begun = (await store.stat(folder)) !== undefined;
   if (!begun) await refuseExisting(place, options.force ?? false);
@@ -68,7 +72,7 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
     await takeBack(place);
     await refuseExisting(place, options.force ?? false);
     await checkSpace(place);
-    const journal = await openJournal(store, folder, place.key, options.restart ?? false);
+    const journal = await openJournal(store, folder, place.key, options.restart ?? false, parts);
     stays = false;
     const add = journal.add.bind(journal);
     journal.add = async (entry) => {
@@ -93,8 +97,8 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
   const { store, files } = place;
   const verify = options.verify ?? 'full';
   const { signal } = options;
-  const progress = new Progress(place.plan.layout.tensors, options.onProgress);
-  const { plan, records } = await rewriteModel(place, { ...options, say: (what) => progress.say(what) });
+  const progress = new Progress(place.plan.layout.tensors, options.onProgress, workOf(place.plan));
+  const { plan, records } = await rewriteModel(place, { ...options, say: (what) => progress.begin('transform', what) });
   const { layout } = plan;
   const sinks: ByteSink[] = [];
   const workers = await tileWorkers(options.threads ?? 1);
@@ -128,7 +132,8 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       verified: verify !== 'none',
       resumed: writer.resumed,
       errors: writer.errors,
-      ...calibrated.facts(),
+      calibrationWarnings: options.calibration?.warnings ?? [],
+      ...(await calibrated.facts()),
       ...(records.length > 0 && { transforms: records }),
     });
     await calibrated.close();

@@ -111,14 +111,14 @@ export class TensorWriter {
       if (!result.errors || JSON.stringify(result.errors) !== JSON.stringify(before)) return false;
     }
     this.resumed++;
-    this.#finish(index, rows, result);
+    this.#finish(index, rows, result, true);
     return true;
   }
 
-  #finish(index: number, rows: Rows, { errors }: TileResult): void {
+  #finish(index: number, rows: Rows, { errors }: TileResult, before = false): void {
     this.#finished.add(`${index}:${rows[0]}`);
     if (errors) this.errors[index]!.push(errors);
-    this.#parts.progress.add(index, rows);
+    this.#parts.progress.add(index, rows, before);
   }
 
   #task(index: number, rows: Rows): TileTask {

@@ -1,10 +1,10 @@
 /** The command `calibrate` on the default model, as users and scripts run it. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { open } from '../../src/format/index.ts';
 import { openStatistics } from '../../src/run/index.ts';
-import { fewbits, golden, json, project, sha256, succeed, temporaryFolder } from './cli.ts';
+import { fewbits, golden, json, project, sha256, start, succeed, temporaryFolder } from './cli.ts';
 
 interface Calibrated {
   output: string;
@@ -115,6 +115,24 @@ describe('llama.cpp’s importance matrix', () => {
     expect(upTo(head(at('i.gguf')))).toBe(upTo(head(golden('gguf/tinystories-3.7m.imatrix.gguf'))));
   });
 
+  test('inspect says what such files are, and nothing takes them for models', async () => {
+    const lines = async (name: string) => (await succeed('inspect', at(name))).split('\n');
+    const [first, second] = await lines('s.safetensors');
+    expect(first).toMatch(/: statistics of 29 linears, 320 tokens: hessian, absmax, absmean, meansquare, min, max; no model/);
+    expect(second).toBe('made by fewbits 0.1.0 from tinystories.train.txt, 5 windows of 64 tokens');
+    expect((await lines('i.gguf'))[0]).toMatch(/: statistics of 29 linears, 32768 tokens: meansquare; no model/);
+    const { container, tensors } = await json<{ container: string; tensors: { name: string }[] }>('inspect', at('s.safetensors'));
+    expect(container).toBe('statistics');
+    expect(tensors.find(({ name }) => name.endsWith('layers.0.self_attn.k_proj'))).toEqual({
+      ...{ name: 'model.layers.0.self_attn.k_proj', width: 256, tokens: 320, sharedWith: 'model.layers.0.self_attn.q_proj' },
+      kinds: ['hessian', 'absmax', 'absmean', 'meansquare', 'min', 'max'],
+    });
+    for (const name of ['s.safetensors', 'i.gguf'])
+      expect(await refuse('quantize', at(name), '-o', at('x.safetensors'), '--bits', '4')).toMatch(
+        /holds statistics and no model; .*--stats/,
+      );
+  });
+
   test('conversions, and their use in a plan', async () => {
     expect(await json('calibrate', at('s.safetensors'), '-o', at('c.gguf'))).toEqual({
       output: at('c.gguf'),
@@ -127,6 +145,16 @@ describe('llama.cpp’s importance matrix', () => {
     for (const stats of ['s.safetensors', 'c.gguf', 'c.dat', 'd.safetensors'])
       expect(await json('plan', 'default', '--type', 'q2_k_s', '--stats', at(stats))).toHaveProperty('bytes');
   });
+});
+
+test('Ctrl-C: exit code 130, nothing stays, and it is said', async () => {
+  const { child, ended } = start(['calibrate', 'default', '-o', at('stopped.safetensors')]);
+  while (!existsSync(at('stopped.safetensors.unfinished/statistics'))) await new Promise((resolve) => setTimeout(resolve, 5));
+  child.kill('SIGINT');
+  const { code, stderr } = await ended;
+  expect(code).toBe(130);
+  expect(stderr).toMatch(/fewbits: interrupted; nothing was written, and the same command starts over\n$/);
+  expect(readdirSync(folder).filter((name) => name.startsWith('stopped'))).toEqual([]);
 });
 
 test('what cannot be done is refused in a line', async () => {

@@ -15,6 +15,7 @@ import {
   readJson,
   refuse,
   start,
+  succeed,
   temporaryFolder,
   writeBag,
 } from './cli.ts';
@@ -29,7 +30,8 @@ interface Report {
   resumed: number;
   warnings: string[];
   solves: Solve[];
-  tensors: { source: string; scheme: string; sqnr: number }[];
+  calibration: { text: { name: string; sha256: string } };
+  tensors: { source: string; scheme: string; feedback?: string; sqnr: number }[];
 }
 
 const folder = temporaryFolder();
@@ -66,6 +68,43 @@ describe('outputs', () => {
     for (const { sqnr } of found.tensors) if (sqnr !== null) expect(sqnr).toBeGreaterThan(7);
   });
 
+  test('the report names the statistics, and a plan those of another model', async () => {
+    const report = readJson<{ statistics: object }>(at('q4_k_m.gguf.report.json'));
+    expect(report.statistics).toMatchObject({
+      name: 'stats.safetensors',
+      fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/),
+      text: { name: 'tinystories.train.txt', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      samples: 4,
+      context: 64,
+      tokens: 256,
+    });
+    const other = ['plan', at('q4_k_m.gguf'), '--type', 'q4_0', ...gptq, '--requantize', '--stats', stats];
+    const { warnings } = await json<Report>(...other);
+    expect(warnings).toEqual([expect.stringMatching(/stats\.safetensors: the statistics were made from another model/)]);
+    expect((await json<Report>('plan', 'default', '--type', 'q4_0', ...gptq, '--stats', stats)).warnings).toEqual([]);
+  });
+
+  test('a plan says what GPTQ rounds, and how', async () => {
+    const command = ['plan', 'default', '--type', 'q4_k_m', '--keep', '*layers.0*', ...gptq];
+    const text = await succeed(...command, '--stats', stats);
+    expect(text).toMatch(/blk\.1\.attn_q\.weight +q4_k gptq /);
+    expect(text).toMatch(/blk\.0\.attn_q\.weight +bf16 /);
+    expect(text).toContain('rounding: GPTQ of 22 tensors, damp 0.01, 2 rounds of refinement, statistics from ');
+    expect(text).toMatch(/convention: ggml block types as llama\.cpp reads them; .*codes by GPTQ/);
+    expect(text).not.toContain('encoded as llama.cpp does');
+    expect(await succeed(...command)).toMatch(/refinement, calibrated on tinystories\.train\.txt\n/);
+    expect(await succeed('plan', 'default', '--type', 'q4_0')).not.toMatch(/GPTQ|gptq/);
+    const { warnings, tensors } = await json<Report>('plan', 'default', '--type', 'f16', ...gptq);
+    expect(warnings).toEqual(['nothing is rounded by GPTQ here: no quantized matrix takes it']);
+    expect(tensors.filter(({ feedback }) => feedback)).toEqual([]);
+  });
+
+  test('after GPTQ the table of errors says what it does not show', async () => {
+    const command = ['quantize', 'default', '-o', at('said.gguf'), '--type', 'q4_0', '--layers', '0-0', '--force', '--quiet'];
+    expect(await succeed(...command, ...gptq, '--stats', stats)).toMatch(/q4_0 gptq .*These are errors of weights\. GPTQ/s);
+    expect(await succeed(...command)).not.toContain('GPTQ');
+  });
+
   test('compare runs them all, and evaluate and generate those in activation order', async () => {
     const { models } = await json<{ models: { perplexity: number; kl: { mean: number } }[] }>(
       ...['compare', 'default', ...outputs.map(({ name }) => at(name)), '--text', text, '--context', '64'],
@@ -87,9 +126,10 @@ describe('outputs', () => {
     expect(hashes(at('wasm'), ['report.json'])).toEqual(hashes(at('gptq-act-order'), ['report.json']));
   });
 
-  test('GGUF files have no g_idx: their groups stay, and --act-order is the order there is anyway', async () => {
-    await json('quantize', 'default', '-o', at('ordered.gguf'), ...gptq, '--type', 'q4_k_m', '--act-order', '--stats', stats);
-    expect(await hashedTensors(at('ordered.gguf'))).toEqual(await hashedTensors(at('q4_k_m.gguf')));
+  test('GGUF files have no g_idx: --act-order would change nothing and is refused', async () => {
+    const ordered = ['quantize', 'default', '-o', at('ordered.gguf'), ...gptq, '--type', 'q4_k_m', '--act-order'];
+    expect(await refuse(ordered)).toMatch(/--act-order: gguf stores no g_idx.*--to fewbits or --to gptq/);
+    expect(existsSync(at('ordered.gguf'))).toBe(false);
   });
 });
 
@@ -111,6 +151,7 @@ describe.each([
     const duration = performance.now() - began;
     const whole = hashes(place('whole'), [report]);
     expect(reportAt('whole').solves).toHaveLength(4);
+    expect(reportAt('whole').calibration.text).toMatchObject({ name: 'tinystories.train.txt' });
     let resumed = 0;
     // Half of a run is start: models and kernels are loaded.
     for (const part of [0.35, 0.5, 0.65, 0.8, 0.95]) {
@@ -118,6 +159,10 @@ describe.each([
       const timer = setTimeout(() => child.kill('SIGKILL'), part * duration);
       await ended;
       clearTimeout(timer);
+      if (part === 0.65 && existsSync(join(place('killed'), `${out}.unfinished`)))
+        expect(await refuse([...command('killed'), '--text', text])).toMatch(
+          /unfinished output of another calibration text lies here/,
+        );
       const complete = existsSync(join(place('killed'), out)) && !existsSync(join(place('killed'), `${out}.unfinished`));
       if (!complete) {
         const { code, stderr } = await fewbits(command('killed'));
@@ -196,10 +241,20 @@ describe('a bag of tensors and its statistics', () => {
       { b: 'a' },
     );
     const grid = ['--bits', '4', '--group', '64', '--to', 'fewbits', '--range', 'absmax'];
-    const { solves, warnings } = await json<Report>('quantize', bag, '-o', at('fallen'), ...gptq, ...grid, '--stats', bad);
+    const { solves, warnings, tensors } = await json<Report>(
+      'quantize',
+      bag,
+      '-o',
+      at('fallen'),
+      ...gptq,
+      ...grid,
+      '--stats',
+      bad,
+    );
     expect(solves).toEqual([
       expect.objectContaining({ linears: ['a', 'b'], retries: 3, damp: 10, fallback: expect.any(String) }),
     ]);
+    expect(tensors.filter(({ feedback }) => feedback)).toEqual([]);
     expect(warnings).toEqual([
       'a.weight: rounded to nearest: the Hessian is not positive definite, even with damp 10',
       'b.weight: rounded to nearest: the Hessian is not positive definite, even with damp 10',
@@ -230,20 +285,51 @@ describe('a bag of tensors and its statistics', () => {
   });
 });
 
+test('statistics of some layers are for these layers', async () => {
+  const part = at('part.safetensors');
+  await json('calibrate', 'default', '-o', part, ...few, '--layers', '1-2');
+  const plan = ['plan', 'default', '--type', 'q4_0', ...gptq, '--stats', part];
+  expect(await refuse(plan)).toMatch(
+    /: model\.embed_tokens: .*no hessian of this linear's input; of layers they hold 1, 2; .*--layers 1-2/,
+  );
+  expect((await json<Report>(...plan, '--layers', '1-2')).warnings).toEqual([]);
+});
+
 describe('refused in one line, and nothing written', () => {
   const short = at('short.txt');
-  beforeAll(() => writeFileSync(short, 'Once upon a time'));
+  const [latin, empty] = [at('latin.txt'), at('empty.txt')];
+  beforeAll(() => {
+    writeFileSync(short, 'Once upon a time');
+    writeFileSync(latin, 'caf\xe9', 'latin1');
+    writeFileSync(empty, '');
+  });
   test.each<[string, string[], RegExp]>([
     ['a short text', [...gptq, '--text', short], /calibration text is too short: it has \d+ tokens/],
+    ['a text that is not UTF-8', [...gptq, '--text', latin], /latin\.txt: the text is not UTF-8: byte 0xe9 at offset 3/],
+    ['an empty text', [...gptq, '--text', empty], /the calibration text is empty; give one of at least 256 tokens/],
     ['damp of nothing', ['--method', 'rtn', '--damp', '0.1'], /--damp: this belongs to GPTQ.*--method gptq/],
     ['an order of nothing', ['--act-order'], /--act-order: this belongs to GPTQ/],
     ['groups that do not divide', [...gptq, '--group', '100'], /768 columns in groups of 100.*--group 64 or 32/],
     ['layers that are not there', [...gptq, '--layers', '2-9'], /no such layers.*2-9.*0-3/],
     ['no chat template', [...gptq, '--chat-template'], /the model has no chat template/],
-    ['an importance matrix for a Hessian', [...gptq, '--stats', golden('gguf/tinystories-3.7m.imatrix.gguf')], /no hessian/],
+    [
+      'an importance matrix for a Hessian',
+      [...gptq, '--stats', golden('gguf/tinystories-3.7m.imatrix.gguf')],
+      /no hessian of any input: an importance matrix has mean squares only; make them with fewbits calibrate MODEL -o STATS\.safetensors/,
+    ],
+    [
+      'a text for nothing',
+      ['--bits', '4', '--text', short],
+      /--text: nothing here looks at activations.*--method gptq, or --range imatrix/,
+    ],
+    [
+      'a text for floats',
+      ['--type', 'f16', '--to', 'safetensors', ...gptq, '--text', short],
+      /--text: .*; leave it out, or choose a type/,
+    ],
     ['three bits', [...gptq, '--bits', '3', '--to', 'compressed-tensors'], /4 and 8 bits; use --to fewbits/],
     ['a context beyond the model', [...gptq, '--context', '100000'], /longer than the model allows/],
-    ['more than a method', [...gptq, '--type', 'q4_0', '--bits', '4'], /one or the other/],
+    ['more than a method', [...gptq, '--type', 'q4_0', '--bits', '4'], /and --bits describes another one.*one or the other/],
   ])('%s', async (_, options, message) => {
     const before = listing(folder);
     expect(await refuse(['quantize', 'default', '-o', at('no'), ...options])).toMatch(message);

@@ -143,7 +143,9 @@ describe('an unfinished output', () => {
   test('another recipe is refused, and the first can still go on', async () => {
     await interrupted('SIGTERM');
     const before = hashes(join(folder, 'other'));
-    expect(await refuse(['quantize', source, '-o', out, '--type', 'q4_0'])).toMatch(/another recipe or source.*--restart/);
+    expect(await refuse(['quantize', source, '-o', out, '--type', 'q4_0'])).toMatch(
+      /an unfinished output of another recipe lies here.*--restart/,
+    );
     expect(hashes(join(folder, 'other'))).toEqual(before);
     const { resumed } = await json<Report>('quantize', source, '-o', out, '--type', 'q2_k');
     expect(resumed).toBeGreaterThan(0);

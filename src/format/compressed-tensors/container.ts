@@ -83,7 +83,7 @@ function refusedForm(form: TileForm, [rows = 0]: readonly number[]): string | un
   if (form.packing === 'int8' && bits !== 8) return 'one scale a tensor is stored for 8 bits only: use --group';
   if (form.packing === 'int8' && form.zero) return 'one scale a tensor is symmetric here';
   if (form.zero && rows % rowsOfWords(bits) !== 0)
-    return `${rows} outputs do not fill the words of their zero points, ${rowsOfWords(bits)} a word: keep this tensor with --keep, or use --symmetric`;
+    return `${rows} outputs do not fill the words of their zero points, ${rowsOfWords(bits)} a word; --symmetric has none`;
   return undefined;
 }
 

@@ -24,6 +24,7 @@ export const gguf: Container = {
   output: 'file',
   extensions: ['.gguf'],
   convention: 'ggml block types, encoded as llama.cpp does (ggml built without FMA contraction)',
+  feedbackConvention: 'ggml block types as llama.cpp reads them; scales begin as its encoder chooses them',
   refuses: (scheme) => {
     if (isWeightScheme(scheme)) return 'its grids are the ggml types';
     const type = scheme.kind === 'storage' ? scheme.type : undefined;
@@ -46,7 +47,7 @@ function placedTensor({ tensor, scheme }: LayoutRequest['schemes'][number]): Unp
   const name = tensor.gguf ?? tensor.fileName;
   const type = scheme.kind === 'storage' ? scheme.type : keptType(tensor, name);
   const placed = unplaced(name, tensor, toGgufOrder(tensor), type);
-  return scheme.kind === 'storage' && scheme.rounding ? { ...placed, scheme } : placed;
+  return scheme.kind === 'storage' && (scheme.rounding || scheme.encoder) ? { ...placed, scheme } : placed;
 }
 
 function unplaced(

@@ -82,7 +82,7 @@ function misshapen(bits: number, [rows = 0, cols = 0]: readonly number[]): strin
   if (!gptqBits.includes(bits)) return `it has codes of ${gptqBits.join(', ')} bits`;
   const unit = rowsOfWords(bits);
   const what = cols % unit ? `rows of ${cols} inputs` : rows % unit ? `columns of ${rows} outputs` : undefined;
-  return what && `${what} do not fill words of 32 bits, ${unit} codes of ${bits} bits: keep this tensor with --keep`;
+  return what && `${what} do not fill words of 32 bits, ${unit} codes of ${bits} bits`;
 }
 
 function holds(form: TileForm, shape: readonly number[]): TileForm | string {

@@ -19,6 +19,8 @@ export * from './level_system';
 export * from './refine';
 export * from './refit';
 export * from './scale_steps';
+export * from './search_blocks';
+export * from './search_supers';
 export * from './tile_product';
 export * from './q2_k';
 export * from './q3_k';

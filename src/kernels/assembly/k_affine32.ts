@@ -33,6 +33,20 @@ export function finishAffine32(x: usize, out: usize, weighted: bool, top: i32, l
     store<f32>(units, levelByLargest(fitScale, scaleCodes), 0);
     store<f32>(units, levelByLargest(fitMin, minCodes), 4);
   }
+  packLevels32(out, limit);
+  const packed = out + 4;
+  const d = loadHalf(out);
+  const dmin = loadHalf(out + 2);
+  for (let j: i32 = 0; j < 8; j++) {
+    const step: f32 = d * <f32>groupScale(packed, j);
+    // A zero step keeps the codes of the search, as C's `continue` does.
+    if (step == 0) searchedAffine(x, <usize>j << 5, 32, j, top);
+    else roundAffine(x, <usize>j << 5, 32, step, dmin * <f32>groupMin(packed, j), top);
+  }
+}
+
+/** units, scaleCodes and minCodes, those at most `limit`, to out[0..16]. */
+export function packLevels32(out: usize, limit: i32): void {
   store<u16>(out, toHalf(load<f32>(units, 0)), 0);
   store<u16>(out, toHalf(load<f32>(units, 4)), 2);
   const packed = out + 4;
@@ -44,14 +58,6 @@ export function finishAffine32(x: usize, out: usize, weighted: bool, top: i32, l
     store<u8>(packed + j, scale | ((scale4 >> 4) << 6), 0);
     store<u8>(packed + j, minimum | ((minimum4 >> 4) << 6), 4);
     store<u8>(packed + j, (scale4 & 15) | ((minimum4 & 15) << 4), 8);
-  }
-  const d = loadHalf(out);
-  const dmin = loadHalf(out + 2);
-  for (let j: i32 = 0; j < 8; j++) {
-    const step: f32 = d * <f32>groupScale(packed, j);
-    // A zero step keeps the codes of the search, as C's `continue` does.
-    if (step == 0) searchedAffine(x, <usize>j << 5, 32, j, top);
-    else roundAffine(x, <usize>j << 5, 32, step, dmin * <f32>groupMin(packed, j), top);
   }
 }
 

@@ -74,6 +74,18 @@ function finish(x: usize, out: usize, weighted: bool): void {
     else if (weighted) searchedSymmetric(x, j, 4);
     else searchedByDescent(j, 4);
   }
+  packCodes(out);
+}
+
+/** The levels, shifted by 32, to 12 bytes at out + 96; the codes to the first 96. */
+export function packSearched(d: f32, shifted: usize, out: usize): void {
+  memory.copy(levels, shifted, 16);
+  packScales(out + 96);
+  store<u16>(out, toHalf(d), 108);
+  packCodes(out);
+}
+
+function packCodes(out: usize): void {
   for (let i: usize = 0; i < 32; i += 16) {
     let high = i8x16.splat(0);
     for (let j: i32 = 0; j < 8; j++) {

@@ -14,13 +14,18 @@ export function encode_q4_k(x: usize, out: usize, rows: i32, cols: i32, weights:
       if (weights) fitAffine(32, 15, -0.9, 0.05, 36, false);
       else fitAffine(32, 15, -1, 0.1, 20, false);
       finishAffine32(x, out, weights != 0, 15, 255);
-      for (let i: usize = 0; i < 128; i += 32) {
-        pack(codes + 2 * i, out + 16 + i);
-        pack(codes + 2 * i + 16, out + 32 + i);
-      }
+      packNibbles32(out + 16);
       x += 1024;
       out += BYTES;
     }
+  }
+}
+
+/** The 256 codes to 128 bytes. */
+export function packNibbles32(out: usize): void {
+  for (let i: usize = 0; i < 128; i += 32) {
+    pack(codes + 2 * i, out + i);
+    pack(codes + 2 * i + 16, out + 16 + i);
   }
 }
 

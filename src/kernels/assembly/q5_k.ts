@@ -14,12 +14,17 @@ export function encode_q5_k(x: usize, out: usize, rows: i32, cols: i32, weights:
       if (weights) fitAffine(32, 31, -0.9, 0.05, 36, false);
       else fitAffine(32, 31, -0.5, 0.1, 15, false);
       finishAffine32(x, out, weights != 0, 31, 63);
-      pack(codes, out + 16);
-      pack(codes + 16, out + 32);
+      packFive32(out + 16);
       x += 1024;
       out += BYTES;
     }
   }
+}
+
+/** The 256 codes to 32 bytes of fifth bits and 128 of nibbles. */
+export function packFive32(out: usize): void {
+  pack(codes, out);
+  pack(codes + 16, out + 16);
 }
 
 /** Sixteen codes of each group of 32: fifth bits to 16 bytes of `high`, nibbles to the codes behind them. */

@@ -40,6 +40,11 @@ function finish(x: usize, out: usize): void {
     if (step == 0) searchedSymmetric(x, j, 32);
     else roundSymmetric(x, j, step, 32);
   }
+  packSix(out);
+}
+
+/** The 256 codes to 128 bytes of low bits and 64 of high ones. */
+export function packSix(out: usize): void {
   for (let half: usize = 0; half < 2; half++) {
     for (let i: usize = 0; i < 32; i += 16) pack(codes + half * 128 + i, out + half * 64 + i, out + 128 + half * 32 + i);
   }

@@ -13,6 +13,21 @@ const highBits = 2;
 const lowBits = 4;
 const codes = 8;
 
+function packLevel(level: number, g: number, out: Uint8Array): void {
+  const stored = level + 32;
+  out[lowBits + (g >> 1)] |= (stored & 15) << (4 * (g & 1));
+  out[highBits + (g >> 2)] |= (stored >> 4) << (2 * (g & 3));
+}
+
+/** levels: [8], the codes of x under them; out: zeroed. */
+export function packIq4Xs(x: Float32Array, d: number, levels: ArrayLike<number>, out: Uint8Array): void {
+  writeHalf(out, 0, d);
+  for (let g = 0; g < 8; g++) {
+    packLevel(levels[g]!, g, out);
+    packNibbles(codebookCodes(x.subarray(32 * g, 32 * g + 32), f(d * levels[g]!)), out.subarray(codes + 16 * g));
+  }
+}
+
 export const iq4_xs = blockReference('iq4_xs', {
   encode(x, out, importance) {
     const weights = importance ? bentImportance(x, importance, f(sumOfSquares(x) * (2 / 256))) : x.map((v) => v * v);
@@ -24,9 +39,7 @@ export const iq4_xs = blockReference('iq4_xs', {
     writeHalf(out, 0, scale);
     scales.forEach((groupScale, g) => {
       const level = Math.max(-32, Math.min(31, nearestInt(f(inverse * groupScale))));
-      const stored = level + 32;
-      out[lowBits + (g >> 1)] |= (stored & 15) << (4 * (g & 1));
-      out[highBits + (g >> 2)] |= (stored >> 4) << (2 * (g & 3));
+      packLevel(level, g, out);
       packNibbles(codebookCodes(x.subarray(32 * g, 32 * g + 32), f(scale * level)), out.subarray(codes + 16 * g));
     });
   },

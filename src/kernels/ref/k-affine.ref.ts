@@ -49,9 +49,7 @@ export function encodeAffine32(
   }
 
   const levels = importance ? levelsByFit(scales, mins, weightSums, type.scaleLimit) : levelsByLargest(scales, mins);
-  writeHalf(out, 0, levels.d);
-  writeHalf(out, 2, levels.dmin);
-  packScales(levels.scaleCodes, levels.minCodes, out.subarray(4, 16));
+  packLevels32(levels, out);
 
   const d = readHalf(out, 0);
   const dmin = readHalf(out, 2);
@@ -72,7 +70,14 @@ function weightsByMagnitude(group: Float32Array): Float32Array {
   return group.map((v) => f(rms + Math.abs(v)));
 }
 
-interface ScaleLevels {
+/** d, dmin and 12 bytes of levels. */
+export function packLevels32({ d, dmin, scaleCodes, minCodes }: ScaleLevels, out: Uint8Array): void {
+  writeHalf(out, 0, d);
+  writeHalf(out, 2, dmin);
+  packScales(scaleCodes, minCodes, out.subarray(4, 16));
+}
+
+export interface ScaleLevels {
   d: number;
   dmin: number;
   scaleCodes: Uint8Array;

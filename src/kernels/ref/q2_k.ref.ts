@@ -57,6 +57,18 @@ function encode(x: Float32Array, out: Uint8Array, importance?: Float32Array): vo
   packCrumbs(codes, out.subarray(codesAt, codesAt + 64));
 }
 
+/** levels, mins: [16]; out: zeroed. */
+export function packQ2_K(
+  { d, dmin, levels, mins }: { d: number; dmin: number; levels: Uint8Array; mins: Uint8Array },
+  codes: Uint8Array,
+  out: Uint8Array,
+): void {
+  for (let j = 0; j < groups; j++) out[j] = levels[j] | (mins[j] << 4);
+  writeHalf(out, dAt, d);
+  writeHalf(out, dAt + 2, dmin);
+  packCrumbs(codes, out.subarray(codesAt, codesAt + 64));
+}
+
 interface Level {
   d: number;
   codes: Uint8Array; // [16]

@@ -51,8 +51,19 @@ function encode(x: Float32Array, out: Uint8Array, importance?: Float32Array): vo
     roundToGrid(x.subarray(j * 16, (j + 1) * 16), step, 0, { low: -4, high: 3 }, codes.subarray(j * 16, (j + 1) * 16));
   }
 
+  packCodes(codes, out);
+}
+
+function packCodes(codes: Uint8Array, out: Uint8Array): void {
   for (let i = 0; i < superBlock; i++) out[i & 31] |= (codes[i] >> 2) << (i >> 5);
   packCrumbs(codes, out.subarray(codesAt, codesAt + 64));
+}
+
+/** levels: [16], shifted by 32; out: zeroed. */
+export function packQ3_K(d: number, levels: Uint8Array, codes: Uint8Array, out: Uint8Array): void {
+  packScales(levels, out.subarray(scalesAt, scalesAt + 12));
+  writeHalf(out, dAt, d);
+  packCodes(codes, out);
 }
 
 interface Level {

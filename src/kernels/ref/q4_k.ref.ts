@@ -10,7 +10,11 @@ const type: Affine32 = {
 };
 
 function encode(x: Float32Array, out: Uint8Array, importance?: Float32Array): void {
-  const codes = encodeAffine32(x, out, importance, type);
+  packQ4_K(encodeAffine32(x, out, importance, type), out);
+}
+
+/** The codes behind the levels. */
+export function packQ4_K(codes: Uint8Array, out: Uint8Array): void {
   for (let i = 0; i < 128; i++) {
     const at = (i >> 5) * 64 + (i & 31);
     out[16 + i] = codes[at] | (codes[at + 32] << 4);

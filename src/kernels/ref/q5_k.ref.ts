@@ -10,7 +10,11 @@ const type: Affine32 = {
 };
 
 function encode(x: Float32Array, out: Uint8Array, importance?: Float32Array): void {
-  const codes = encodeAffine32(x, out, importance, type);
+  packQ5_K(encodeAffine32(x, out, importance, type), out);
+}
+
+/** The codes behind the levels; out: zeroed. */
+export function packQ5_K(codes: Uint8Array, out: Uint8Array): void {
   for (let i = 0; i < superBlock; i++) out[16 + (i & 31)] |= (codes[i] >> 4) << (i >> 5);
   for (let i = 0; i < 128; i++) {
     const at = (i >> 5) * 64 + (i & 31);

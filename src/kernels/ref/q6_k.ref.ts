@@ -36,11 +36,22 @@ function encode(x: Float32Array, out: Uint8Array, importance?: Float32Array): vo
     roundToGrid(x.subarray(j * 16, (j + 1) * 16), step, 0, { low: -32, high: 31 }, codes.subarray(j * 16, (j + 1) * 16));
   }
 
+  packCodes(codes, out);
+}
+
+function packCodes(codes: Uint8Array, out: Uint8Array): void {
   for (let i = 0; i < superBlock; i++) {
     const { low, lowShift, high, highShift } = place(i);
     out[low] |= (codes[i] & 15) << lowShift;
     out[high] |= (codes[i] >> 4) << highShift;
   }
+}
+
+/** levels: [16]; out: zeroed. */
+export function packQ6_K(d: number, levels: Int8Array, codes: Uint8Array, out: Uint8Array): void {
+  int8(out).set(levels);
+  writeHalf(out, dAt, d);
+  packCodes(codes, out);
 }
 
 function decode(block: Uint8Array, out: Float32Array): void {

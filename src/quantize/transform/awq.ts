@@ -48,8 +48,13 @@ export async function awq(
 ): Promise<AwqRewrite> {
   const parts: AwqRewrite[] = [];
   for (let layer = 0; layer < spec.layers; layer++) parts.push(await awqLayer(spec, layer, inputs, options));
+  return joinedRewrites(parts);
+}
+
+/** The rewrite of a model from those of its layers: statistics of one layer at a time are enough. */
+export function joinedRewrites(parts: readonly AwqRewrite[]): AwqRewrite {
   return {
-    description: describe(options),
+    description: parts[0]!.description,
     operations: parts.flatMap(({ operations }) => operations),
     clips: parts.flatMap(({ clips }) => clips),
     online: [],

@@ -1,4 +1,4 @@
-export { type AwqOptions, type AwqRewrite, type AwqSearch, awq, awqLayer } from './awq.ts';
+export { type AwqOptions, type AwqRewrite, type AwqSearch, awq, awqLayer, joinedRewrites } from './awq.ts';
 export { type ClipChoice, type ClipSearch, searchClip } from './awq-clip.ts';
 export { awqScales, type ScaleChoice, type ScaleSearch, searchScale, weightMeans } from './awq-scale.ts';
 export { foldScales, gatherChannels, spreadScales } from './fold.ts';

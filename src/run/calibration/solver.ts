@@ -8,7 +8,6 @@ import type { Group } from '../../recipe/nodes.ts';
 import { storage } from '../../tensor/storage.ts';
 import { diagonal } from '../importance.ts';
 import type { Journal } from '../journal.ts';
-import type { Progress } from '../progress.ts';
 import type { TensorWriter } from '../tensor-writer.ts';
 import type { TileWorkers } from '../workers.ts';
 import { shared } from './shared.ts';
@@ -35,7 +34,6 @@ export interface SolverParts {
   workers: TileWorkers;
   journal: Journal;
   writer: TensorWriter;
-  progress: Progress;
 }
 
 interface Solved {
@@ -59,8 +57,7 @@ export class Solver {
 
   /** Gives the writer what it needs for the tensors of the group. */
   async solve(group: Group, { hessian, drift, tokens, absmax, ...captured }: CapturedInput): Promise<void> {
-    const { layout, journal, writer, progress } = this.#parts;
-    progress.say(`solving ${group.linears.join(', ')}`);
+    const { layout, journal, writer } = this.#parts;
     const meansquare = captured.meansquare ?? (hessian && diagonal(hessian));
     const factors = new Map<string, Solved | undefined>();
     for (const index of group.tensors) {

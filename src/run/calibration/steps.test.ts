@@ -88,7 +88,14 @@ describe('what the layers before are', async () => {
       for (const warning of report.warnings) expect(warning).toMatch(/192 tokens are fewer than its (256|512) inputs/);
       expect(report.warnings).toHaveLength(8);
     }
-    expect(sequential.report.calibration).toEqual({ order: 'sequential', correct: true, samples, context, tokens: 192 });
+    expect(sequential.report.calibration).toEqual({
+      order: 'sequential',
+      correct: true,
+      samples,
+      context,
+      tokens: 192,
+      text: { sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    });
   });
 
   test('codes are no longer the nearest ones', async () => {
@@ -184,7 +191,7 @@ describe('a run that is continued', () => {
     const onProgress: RunOptions['onProgress'] = ({ tensors }) => tensors > 8 && abort.abort();
     await expect(made(int4, { store, signal: abort.signal, onProgress })).rejects.toThrow(/abort/i);
     const other = { ...calibration, ids: ids.map((id) => (id + 1) % llamaSpec.vocab) };
-    await expect(made(int4, { store, calibration: other })).rejects.toThrow(/another recipe or source/);
+    await expect(made(int4, { store, calibration: other })).rejects.toThrow(/of another calibration text lies here/);
   });
 });
 

@@ -6,21 +6,33 @@ import { RecipeError } from '../../errors.ts';
 import { type Model, open } from '../../format/index.ts';
 import type { WeightReader } from '../../graph/index.ts';
 import { linearOf } from '../../model/index.ts';
+import type { StatisticsProvenance } from '../../quantize/statistics.ts';
 import { needsOf } from '../../recipe/needs.ts';
 import type { Group, PlanNode } from '../../recipe/nodes.ts';
 import type { Journal } from '../journal.ts';
 import type { Progress } from '../progress.ts';
 import type { RunPlace } from '../publish.ts';
+import { idsHash } from '../statistics/provenance.ts';
 import type { TensorWriter } from '../tensor-writer.ts';
 import { weightReader } from '../weights.ts';
 import type { TileWorkers } from '../workers.ts';
 import { type SolveRecord, Solver } from './solver.ts';
 import type { CapturedInput, LayerWalk } from './types.ts';
-import { openWalk } from './walk.ts';
+import { openWalk, type WalkOptions } from './walk.ts';
 import type { CalibrationWindows } from './windows.ts';
 
 export interface CalibrationFacts {
-  calibration?: { order: string; correct: boolean; samples: number; context: number; tokens: number };
+  calibration?: {
+    order: string;
+    correct: boolean;
+    samples: number;
+    context: number;
+    tokens: number;
+    /** Its name, where it has one, and sha256 of the token ids as little-endian i32. */
+    text: { name?: string; sha256: string };
+  };
+  /** The file that told of the inputs instead of a text. */
+  statistics?: { name: string; fingerprint: string } & Partial<StatisticsProvenance>;
   solves?: SolveRecord[];
 }
 
@@ -33,6 +45,9 @@ export interface CalibratedParts {
   calibration?: CalibrationWindows;
   signal?: AbortSignal;
 }
+
+/** Without the folders of this machine. */
+const fileName = (path: string) => path.split(/[\\/]/).at(-1)!;
 
 type Calibrated = Extract<PlanNode, { kind: 'capture' | 'solve' | 'propagate' }>;
 
@@ -56,14 +71,14 @@ export class CalibratedSteps {
 
   async perform(node: Calibrated): Promise<void> {
     if (node.kind === 'capture') await this.#capture(node);
-    else if (node.kind === 'solve') await this.#solve(node.group);
+    else if (node.kind === 'solve') await this.#solve(node);
     else this.#owed.push(node);
   }
 
   /** For the report. */
-  facts(): CalibrationFacts {
+  async facts(): Promise<CalibrationFacts> {
     const { plan } = this.#parts.place;
-    const { calibration } = plan;
+    const { calibration, statistics } = plan;
     const windows = this.#parts.calibration;
     const { records } = this.#solver;
     return {
@@ -75,8 +90,12 @@ export class CalibratedSteps {
             samples: windows.samples,
             context: windows.context,
             tokens: windows.ids.length,
+            text: { ...(windows.name !== undefined && { name: windows.name }), sha256: await idsHash(windows.ids) },
           },
         }),
+      ...(statistics && {
+        statistics: { name: fileName(statistics.name), fingerprint: await statistics.fingerprint(), ...statistics.provenance },
+      }),
       ...(records.length > 0 && { solves: records }),
     };
   }
@@ -94,9 +113,12 @@ export class CalibratedSteps {
     const { writer, signal, progress, place } = this.#parts;
     const missing: Group[] = [];
     for (const group of groups) if (!(await writer.isDone(group.tensors, signal))) missing.push(group);
-    if (missing.length === 0) return;
+    if (missing.length === 0) {
+      progress.skip(node.id);
+      return;
+    }
     const walk = await this.#walkOn();
-    progress.say(layer === place.plan.model.spec!.layers ? 'inputs of the head' : `inputs of layer ${layer}`);
+    progress.begin(node.id, layer === place.plan.model.spec!.layers ? 'inputs of the head' : `inputs of layer ${layer}`);
     const kinds = [...new Set(missing.flatMap((group) => group.kinds))];
     const weights = await this.#weights(node);
     const move = this.#endsLayer(node);
@@ -105,6 +127,7 @@ export class CalibratedSteps {
       move && place.plan.calibration!.order === 'parallel'
         ? await walk.captureAndAdvance(weights, missing, kinds)
         : await walk.capture(weights, missing, kinds, this.#original && { walk: this.#original, weights: this.#source!, move });
+    progress.end();
     for (const [i, group] of missing.entries()) this.#captured.set(group, statistics[i]!);
   }
 
@@ -120,22 +143,28 @@ export class CalibratedSteps {
     }
     this.#source ??= weightReader(plan.model);
     const source = this.#source;
-    const openAt = (name: string, embedding: WeightReader) =>
+    const openAt = (name: string, embedding: WeightReader, onProgress?: WalkOptions['onProgress']) =>
       openWalk(plan.model.spec!, embedding, calibration.ids, {
         samples: calibration.samples,
         context: calibration.context,
         ...(plan.model.online && { online: plan.model.online }),
         spill: { store, folder: `${folder}/${name}` },
         ...(signal && { signal }),
+        ...(onProgress && { onProgress }),
       });
-    this.#walk ??= await openAt('activations', (await this.#embedding()) ?? source);
+    this.#walk ??= await openAt('activations', (await this.#embedding()) ?? source, ({ done, total }) =>
+      progress.part(done / total),
+    );
     const walk = this.#walk;
     if (this.#corrects) this.#original ??= await openAt('original', source);
     for (const node of this.#owed.splice(0)) {
       signal?.throwIfAborted();
-      progress.say(`through layer ${node.layer}`);
+      const passes = [this.#original, walk].some((one) => one?.layer === node.layer);
+      if (!passes) progress.skip(node.id);
+      else progress.begin(node.id, `through layer ${node.layer}`);
       if (this.#original?.layer === node.layer) await this.#original.advance(source);
       if (walk.layer === node.layer) await walk.advance(node.weights === 'output' ? await this.#written() : source);
+      if (passes) progress.end();
     }
     return walk;
   }
@@ -193,12 +222,17 @@ export class CalibratedSteps {
     this.#output = undefined;
   }
 
-  async #solve(group: Group): Promise<void> {
-    const { writer, signal } = this.#parts;
-    if (await writer.isDone(group.tensors, signal)) return;
+  async #solve({ id, group }: Extract<PlanNode, { kind: 'solve' }>): Promise<void> {
+    const { writer, signal, progress } = this.#parts;
+    if (await writer.isDone(group.tensors, signal)) {
+      progress.skip(id);
+      return;
+    }
     const captured = this.#captured.get(group) ?? (await this.#stored(group));
     this.#captured.delete(group);
+    progress.begin(id, `solving ${group.linears.join(', ')}`);
     await this.#solver.solve(group, captured);
+    progress.end();
   }
 
   async #stored(group: Group): Promise<CapturedInput> {

@@ -5,6 +5,7 @@ import { llamaSpec, syntheticFolder, syntheticModel } from '../../format/synthet
 import type { Tokenizer } from '../../tokenizer/index.ts';
 import { chatTemplateOf, renderedChats } from './chat.ts';
 import { coverage, inputCoverage } from './coverage.ts';
+import { documentsOf, utf8Text } from './documents.ts';
 import { calibrationWindows } from './windows.ts';
 
 /** A token a character, 'a' = 0. It wants BOS, which calibration leaves out. */
@@ -46,9 +47,11 @@ describe('calibration windows', () => {
       'fewer windows than asked for',
       alphabet,
       { samples: 7 },
-      /26 tokens, that is 6 windows of 4 \(got 7 wanted\).*at most 6 samples/,
+      /26 tokens, that is 6 windows of 4, and 7 are wanted; use a longer text or at most 6 samples/,
     ],
-    ['less than a window', 'abc', {}, /3 tokens.*0 windows.*context of at most 3/],
+    ['less than a window', 'abc', {}, /3 tokens, less than one window of 4; .*context of at most 3/],
+    ['one token', 'a', {}, /1 tokens, less than one window of 4; use a longer text$/],
+    ['nothing', '', {}, /the calibration text is empty; give one of at least 4 tokens$/],
     ['less than a window, at random', 'abc', { seed: 1 }, /too short/],
     ['a context past the model', alphabet, { context: 129 }, /longer than the model allows.*got 129, limit 128/],
   ])('%s is refused', (_, text, options, message) => {
@@ -58,6 +61,41 @@ describe('calibration windows', () => {
 
   test('a tokenizer of another model is refused', () => {
     expect(() => windows(`${alphabet}\u0100`)).toThrow(/not in the model's vocabulary/);
+  });
+});
+
+describe('the text', () => {
+  test('JSON lines of texts are documents; what only begins like them is a text', () => {
+    const lines = alphabet.match(/../g)!.map((text) => JSON.stringify({ text, source: 'x' }));
+    expect(windows(`\n${lines.join('\r\n\n')}\n`, { samples: 6 }).ids).toEqual(windows(alphabet, { samples: 6 }).ids);
+    expect(() => windows('{"text":"ab"}\nplain')).toThrow(/line 2/);
+    expect(() => windows('{"text":"ab"}\n{"texts":"c"}')).toThrow(FormatError);
+    for (const text of ['{"text": 1}', '{text}', '{"a":{}}', '{', '{"text":"a"} b'])
+      expect(documentsOf(text)).toEqual({ parts: [text], warnings: [] });
+  });
+
+  test('conversations without their template are told of', () => {
+    const text = '{"messages":[{"role":"user","content":"u"}]}\n{"messages":[]}';
+    expect(documentsOf(text)).toEqual({ parts: [text], warnings: [expect.stringMatching(/--chat-template renders them/)] });
+  });
+
+  test.each<[string, number[], number]>([
+    ['a byte of Latin-1', [0x61, 0x62, 0xe9, 0x63], 2],
+    ['a byte at the end', [0x61, 0xff], 1],
+    ['UTF-16', [0xff, 0xfe, 0x61, 0x00], 0],
+    ['half a character', [0x61, 0xe2, 0x82], 1],
+    ['a surrogate', [0xc3, 0xa9, 0xed, 0xa0, 0x80], 2],
+  ])('%s is refused with its offset', (_, tail, offset) => {
+    for (const before of [0, 1, 7, 1000]) {
+      const bytes = new Uint8Array(3 * before + tail.length);
+      for (let i = 0; i < before; i++) bytes.set([0xe2, 0x82, 0xac], 3 * i);
+      bytes.set(tail, 3 * before);
+      const byte = tail[offset]!.toString(16);
+      expect(() => utf8Text(bytes, 'f.txt')).toThrow(
+        `f.txt: the text is not UTF-8: byte 0x${byte} at offset ${3 * before + offset}`,
+      );
+    }
+    expect(utf8Text(Uint8Array.of(0xef, 0xbb, 0xbf, 0xe2, 0x82, 0xac), 'f.txt')).toBe('€');
   });
 });
 

@@ -5,12 +5,15 @@ import type { ModelSpec } from '../../model/index.ts';
 import { Random } from '../../numeric/index.ts';
 import type { Tokenizer } from '../../tokenizer/index.ts';
 import { type ChatTemplate, renderedChats } from './chat.ts';
+import { documentsOf } from './documents.ts';
 
 export interface CalibrationWindows {
   /** [samples, context] */
   ids: Int32Array;
   samples: number;
   context: number;
+  /** Of the text. */
+  name?: string;
   warnings: readonly string[];
 }
 
@@ -19,6 +22,8 @@ export interface CalibrationOptions {
   samples?: number;
   /** Tokens in a window. */
   context: number;
+  /** Of the text, for reports. */
+  name?: string;
   /** The text is conversations, rendered by it. */
   chatTemplate?: ChatTemplate;
   /** Windows begin at random places; by default they follow each other from the beginning. */
@@ -28,28 +33,30 @@ export interface CalibrationOptions {
 const defaultSamples = 128;
 
 /**
- * Tokenizes the text once, without BOS, and takes windows of `context` tokens.
+ * Tokenizes the text (of JSON lines each document) once, without BOS, and takes windows of `context` tokens.
  * @throws RecipeError when the text is too short or the context does not fit the model
  */
 export function calibrationWindows(
   spec: ModelSpec,
   tokenizer: Tokenizer,
   text: string,
-  { samples: wanted, context, chatTemplate, seed }: CalibrationOptions,
+  { samples: wanted, context, name, chatTemplate, seed }: CalibrationOptions,
 ): CalibrationWindows {
   checkContext(spec, context);
-  const parts = chatTemplate ? renderedChats(text, chatTemplate) : [text];
-  const tokens = concatenated(parts.map((part) => tokenize(spec, tokenizer, part)));
+  const { tokens, warnings: said } = calibrationTokens(spec, tokenizer, text, chatTemplate);
   const held = Math.floor(tokens.length / context);
   // Windows at random places may overlap, so that one window's length of text is enough for any number.
   const possible = held > 0 && seed !== undefined ? Number.POSITIVE_INFINITY : held;
   const samples = wanted ?? Math.min(defaultSamples, possible);
+  if (tokens.length === 0)
+    throw new RecipeError({ what: 'the calibration text is empty', next: `give one of at least ${context} tokens` });
   if (possible === 0 || samples > possible)
     throw new RecipeError({
-      what: `the calibration text is too short: it has ${tokens.length} tokens, that is ${held} windows of ${context}`,
-      value: `${wanted ?? 1} wanted`,
+      what: `the calibration text is too short: it has ${tokens.length} tokens, ${heldText(held, context, wanted)}`,
       next:
-        held > 0 ? `use a longer text or at most ${held} samples` : `use a longer text or a context of at most ${tokens.length}`,
+        held > 0
+          ? `use a longer text or at most ${held} samples`
+          : `use a longer text${tokens.length > 1 ? ` or a context of at most ${tokens.length}` : ''}`,
     });
   const random = seed === undefined ? undefined : new Random(seed);
   const ids = new Int32Array(samples * context);
@@ -58,10 +65,25 @@ export function calibrationWindows(
     ids.set(tokens.subarray(from, from + context), k * context);
   }
   const short = wanted === undefined && samples < defaultSamples;
-  const warnings = short
-    ? [`the calibration text has only ${samples} windows of ${context} tokens, ${defaultSamples} are usual`]
-    : [];
-  return { ids, samples, context, warnings };
+  const few = `the calibration text has only ${samples} windows of ${context} tokens, ${defaultSamples} are usual`;
+  const warnings = [...said, ...(short ? [few] : [])];
+  return { ids, samples, context, ...(name !== undefined && { name }), warnings };
+}
+
+function heldText(held: number, context: number, wanted: number | undefined): string {
+  if (held === 0) return `less than one window of ${context}`;
+  return `that is ${held} windows of ${context}${wanted === undefined ? '' : `, and ${wanted} are wanted`}`;
+}
+
+/** The ids of a whole text, or of its documents or conversations one after another, without BOS. */
+export function calibrationTokens(
+  spec: ModelSpec,
+  tokenizer: Tokenizer,
+  text: string,
+  chatTemplate?: ChatTemplate,
+): { tokens: Int32Array; warnings: readonly string[] } {
+  const { parts, warnings } = chatTemplate ? { parts: renderedChats(text, chatTemplate), warnings: [] } : documentsOf(text);
+  return { tokens: concatenated(parts.map((part) => tokenize(spec, tokenizer, part))), warnings };
 }
 
 function checkContext({ context: limit, rope }: ModelSpec, context: number): void {

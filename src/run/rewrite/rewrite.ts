@@ -8,10 +8,9 @@
 import type { Model } from '../../format/types.ts';
 import type { ByteSink, SourceHandle } from '../../io/types.ts';
 import { type Kernels, loadKernels } from '../../kernels/index.ts';
-import type { InputGroup } from '../../model/index.ts';
+import { type InputGroup, inputGroups } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
 import { type AwqSearch, applyOperations, rowsTogether, type Skipped, sourceTensor } from '../../quantize/transform/index.ts';
-import { transformNeeds } from '../../recipe/needs.ts';
 import type { Plan } from '../../recipe/plan.ts';
 import { type RewrittenModel, rewrittenFrom } from '../../recipe/rewritten.ts';
 import type { Transform } from '../../recipe/schema.ts';
@@ -22,7 +21,7 @@ import { RowReader } from '../row-reader.ts';
 import { textOf } from '../text.ts';
 import { weightReader } from '../weights.ts';
 import { roundTripOf } from './round-trip.ts';
-import { type FoundRewrite, performTransform } from './transforms.ts';
+import { type FoundRewrite, performTransform, type TransformContext } from './transforms.ts';
 
 /** What a transform did, for the report. */
 export interface TransformRecord {
@@ -119,16 +118,14 @@ async function findRewrite(
 ): Promise<FoundRewrite> {
   const spec = model.spec!;
   const reader = weightReader(model);
-  const statistics = await statisticsOf(model, transformNeeds(transform), options);
-  const linear =
-    plan.layout.tensors.find(({ role, scheme }) => role === 'gate' && scheme.kind !== 'keep') ??
-    plan.layout.tensors.find(({ scheme }) => scheme.kind !== 'keep');
+  const { tensors } = plan.layout;
+  const linear = tensors.find(({ role, scheme }) => role === 'gate' && scheme.kind !== 'keep');
   try {
     return await performTransform(transform, {
       spec,
       kernels,
       weight: reader,
-      statistic: async (name, kind) => statistics.get(name)![kind] as Float32Array,
+      eachLayer: (kinds, visit) => eachLayer(model, kinds, visit, options),
       roundTrip: () => roundTripOf(linear?.scheme ?? { kind: 'keep' }, kernels),
     });
   } finally {
@@ -136,24 +133,31 @@ async function findRewrite(
   }
 }
 
-/** By linear; linears of one input share theirs. */
-async function statisticsOf(
+/** Hands over the statistics of a layer as soon as all its inputs have been seen. */
+async function eachLayer(
   model: Model,
   kinds: readonly StatisticKind[],
+  visit: Parameters<TransformContext['eachLayer']>[1],
   { calibration, signal, say }: RewriteOptions,
-): Promise<ReadonlyMap<string, Statistics>> {
+): Promise<void> {
+  const spec = model.spec!;
   const found = new Map<string, Statistics>();
-  if (kinds.length === 0) return found;
+  let layer = 0;
+  let seen = 0;
   await collectStatistics(model, calibration!, {
     kinds,
-    layers: { from: 0, to: model.spec!.layers - 1 },
+    layers: { from: 0, to: spec.layers - 1 },
     ...(signal && { signal }),
-    onProgress: ({ layer }) => say(`inputs of layer ${layer}`),
+    onProgress: (at) => say(`inputs of layer ${at.layer}`),
     onStatistics: async ({ linears }: InputGroup, statistics) => {
       for (const linear of linears) found.set(linear, statistics);
+      if (++seen < inputGroups(spec, layer).length) return;
+      await visit(layer, async (linear, kind) => found.get(linear)![kind] as Float32Array);
+      found.clear();
+      seen = 0;
+      layer++;
     },
   });
-  return found;
 }
 
 /** Values of a tile of the rewrite. */

@@ -1,10 +1,12 @@
 /** From a transform of the recipe to what it does to this model: one row a transform. */
 import type { Kernels } from '../../kernels/kernels.ts';
-import type { ModelSpec } from '../../model/index.ts';
+import { inputGroups, type ModelSpec } from '../../model/index.ts';
 import type { StatisticKind } from '../../quantize/statistics.ts';
 import {
+  type AwqRewrite,
   type AwqSearch,
-  awq,
+  awqLayer,
+  joinedRewrites,
   type ModelRewrite,
   quarot,
   type RoundTrip,
@@ -14,9 +16,16 @@ import {
 import { quarotOptions } from '../../recipe/rewritten.ts';
 import type { Transform } from '../../recipe/schema.ts';
 
+type Reader = TransformInputs<StatisticKind>;
+
 /** What a transform looks at. */
-export interface TransformContext extends TransformInputs<StatisticKind> {
+export interface TransformContext extends Pick<Reader, 'weight'> {
   spec: ModelSpec;
+  /** Statistics of the inputs of all layers, kept for the length of a call each: those of a model do not fit into memory. */
+  eachLayer(
+    kinds: readonly StatisticKind[],
+    visit: (layer: number, statistic: Reader['statistic']) => Promise<void>,
+  ): Promise<void>;
   kernels: Kernels;
   /** How the linears of the model will be quantized. */
   roundTrip(): RoundTrip;
@@ -32,9 +41,22 @@ type Performers = {
 };
 
 const performers: Performers = {
-  smoothquant: ({ alpha, folds }, context) => smoothQuant(context.spec, context, { alpha, folds }),
-  awq: ({ scales, clip, grid }, context) =>
-    awq(context.spec, context, { kernels: context.kernels, roundTrip: context.roundTrip(), scales, clip, grid }),
+  async smoothquant({ alpha, folds }, { spec, weight, eachLayer }) {
+    const absmax = new Map<string, Float32Array>();
+    await eachLayer(['absmax'], async (layer, statistic) => {
+      for (const { linears } of inputGroups(spec, layer))
+        for (const linear of linears) absmax.set(linear, await statistic(linear, 'absmax'));
+    });
+    return smoothQuant(spec, { weight, statistic: async (linear) => absmax.get(linear)! }, { alpha, folds });
+  },
+  async awq({ scales, clip, grid }, { spec, weight, kernels, eachLayer, ...context }) {
+    const options = { kernels, roundTrip: context.roundTrip(), scales, clip, grid };
+    const layers: AwqRewrite[] = [];
+    await eachLayer(['absmean', 'hessian'], async (layer, statistic) => {
+      layers.push(await awqLayer(spec, layer, { weight, statistic }, options));
+    });
+    return joinedRewrites(layers);
+  },
   quarot: (transform, { spec, weight }) => quarot(spec, weight, quarotOptions(transform)),
 };
 

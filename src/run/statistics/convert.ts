@@ -22,7 +22,14 @@ export async function convertStatistics(
 ): Promise<Conversion> {
   const kinds = kindsOfFile(name).filter((kind) => !wanted || wanted.includes(kind));
   const heads = sharing(reader).map((linears) => headOf(reader, linears, kinds));
-  const options = { heads, names: linearNames(), chunkSize: defaultChunkSize, datasets: [], force };
+  const options = {
+    heads,
+    names: linearNames(),
+    chunkSize: defaultChunkSize,
+    datasets: datasetsOf(reader),
+    force,
+    ...provenanceIn(reader),
+  };
   const writer = await createStatistics(store, name, options);
   try {
     for (const { linears, kinds, tokens } of heads) {
@@ -37,6 +44,9 @@ export async function convertStatistics(
   const held = statisticKinds.filter((kind) => reader.linears().some((linear) => reader.has(linear, kind)));
   return { heads, dropped: held.filter((kind) => !kinds.includes(kind)) };
 }
+
+const datasetsOf = ({ provenance }: StatisticsFile) => (provenance ? [provenance.text.name] : []);
+const provenanceIn = ({ provenance }: StatisticsFile) => (provenance ? { provenance } : {});
 
 /** Linears that share their statistics, the one that stands for them first. */
 function sharing(reader: StatisticsFile): string[][] {

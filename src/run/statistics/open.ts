@@ -1,5 +1,5 @@
 import { openCheckpoint } from '../../checkpoint/index.ts';
-import { FileError, RecipeError } from '../../errors.ts';
+import { FewbitsError, FileError, RecipeError } from '../../errors.ts';
 import type { Model } from '../../format/types.ts';
 import { openSource, read } from '../../io/index.ts';
 import type { ByteSource } from '../../io/types.ts';
@@ -51,6 +51,10 @@ export async function isStatistics(path: string): Promise<boolean> {
     if (kind === 'dat') return source.name.endsWith('.dat');
     const checkpoint = await openCheckpoint({ source });
     return kind === 'gguf' ? checkpoint.gguf?.get('general.type')?.value === 'imatrix' : holdsStatistics(checkpoint);
+  } catch (error) {
+    // One file of several, or a damaged one: whoever opens it as a model says so.
+    if (error instanceof FewbitsError) return false;
+    throw error;
   } finally {
     await source.close();
   }

@@ -1,12 +1,14 @@
 /**
  * Our own statistics file: safetensors with NAME.hessian [in, in], NAME.absmax, .absmean, .meansquare, .min, .max [in], NAME.samples
- * [k, in], all F32, and NAME.tokens I64 [1]; `__metadata__` may hold `alias`, JSON text {"NAME": "OTHER"}. Any subset is legal.
+ * [k, in], all F32, and NAME.tokens I64 [1]; `__metadata__` may hold `alias`, JSON text {"NAME": "OTHER"}, and `fewbits`, where the file comes from. Any
+ * subset is legal.
  */
 import { parseJsonObject, readTensor } from '../../checkpoint/index.ts';
 import type { Checkpoint, TensorEntry } from '../../checkpoint/types.ts';
 import { FormatError, RecipeError } from '../../errors.ts';
 import { contentSample, fingerprint, sha256 } from '../../format/fingerprint.ts';
 import { type StatisticKind, statisticKinds } from '../../quantize/statistics.ts';
+import { parseProvenance } from './provenance.ts';
 import { checkValues, checkWidth, missing, type StatisticsFile } from './reader.ts';
 
 /** Dimensions of each kind; the last is the width. */
@@ -28,9 +30,9 @@ interface Own {
   tensors: Map<StatisticKind, TensorEntry>;
 }
 
-/** Whether a safetensors file is one of statistics. */
+/** Whether a safetensors file is one of statistics: a model may have a tensor that is named like one, but not only such. */
 export function holdsStatistics({ tensors }: Checkpoint): boolean {
-  return [...tensors.keys()].some((name) => parted(name) !== undefined);
+  return tensors.size > 0 && [...tensors.keys()].every((name) => parted(name) !== undefined);
 }
 
 /**
@@ -47,11 +49,13 @@ export async function readStatisticsFile(file: Checkpoint, widths?: ReadonlyMap<
       next: 'make them with fewbits calibrate',
     });
   const alias = readAlias(file, own);
+  const provenance = parseProvenance(file.metadata?.get('fewbits'), `${file.name}: fewbits`);
   const shared = (linear: string) => (own.has(linear) ? linear : (alias.get(linear) ?? linear));
   const find = (linear: string, kind: StatisticKind) =>
     own.get(linear)?.tensors.get(kind) ?? own.get(alias.get(linear) ?? linear)?.tensors.get(kind);
   return {
     name: file.name,
+    ...(provenance && { provenance }),
     linears: () => [...new Set([...own.keys(), ...alias.keys()])],
     has: (linear, kind) => find(linear, kind) !== undefined,
     shape: (linear, kind) => find(linear, kind)?.shape,

@@ -1,5 +1,7 @@
 /** The three files: llama.cpp's own bytes, round trips, and what malformed files are answered with. */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../checkpoint/index.ts';
 import { writeSafetensors } from '../../checkpoint/safetensors/index.ts';
@@ -7,6 +9,7 @@ import { FormatError, NumericError, RecipeError } from '../../errors.ts';
 import { syntheticBag, syntheticModel } from '../../format/synthetic.fixture.ts';
 import { MemoryStore, memorySource, read } from '../../io/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
+import { plan } from '../../recipe/index.ts';
 import { fromF32, type Tensor } from '../../tensor/index.ts';
 import { importanceFrom } from '../importance.ts';
 import { convertStatistics } from './convert.ts';
@@ -14,6 +17,7 @@ import { readImatrix, writeImatrix } from './imatrix.ts';
 import { readLegacyImatrix, writeLegacyImatrix } from './legacy-imatrix.ts';
 import { linearNames } from './names.ts';
 import { isStatistics, openStatistics } from './open.ts';
+import { provenanceOf } from './provenance.ts';
 import { createStatistics, type StatisticsHead } from './writer.ts';
 
 const golden = (name: string) => new URL(`../../../test/golden/gguf/${name}`, import.meta.url);
@@ -173,6 +177,36 @@ describe('our own file', () => {
     expect(file.tensors.has(`${k}.tokens`)).toBe(false);
   });
 
+  test('where they come from is in the header, and stays there when they are converted', async () => {
+    const windows = { ids: Int32Array.of(1, 2, 3, 4, 5, 6), samples: 3, context: 2, warnings: [] };
+    const model = await syntheticModel();
+    const provenance = await provenanceOf(model, windows, 'my.txt');
+    expect(provenance).toMatchObject({ samples: 3, context: 2, tokens: 6, text: { name: 'my.txt' } });
+    // sha256sum of the six ids as little-endian i32
+    expect(provenance.text.sha256).toBe('90d856b7ecac90c26898af8a46404297aa0ef65768f62fdf8c3f08294bcbee49');
+    const store = new MemoryStore();
+    const writer = await createStatistics(store, 's.safetensors', { ...options, provenance });
+    for (const i of [0, 1]) await writer.add(heads[i]!.linears[0]!, statistics[i]!);
+    await writer.finish();
+    const reader = await openStatistics(await store.open('s.safetensors'));
+    expect(reader.provenance).toEqual(provenance);
+    await convertStatistics(reader, store, 't.safetensors', { kinds: ['meansquare'] });
+    expect((await openStatistics(await store.open('t.safetensors'))).provenance).toEqual(provenance);
+    const none = await write('s.safetensors');
+    expect((await openStatistics(await none.open('s.safetensors'))).provenance).toBeUndefined();
+    const scheme = { kind: 'integer', bits: 4, symmetric: true, granularity: { group: 32 }, range: 'imatrix' } as const;
+    const all = {
+      ...reader,
+      shape: (linear: string) => [model.tensors.find(({ name }) => name === `${linear}.weight`)!.stored.cols],
+    };
+    const warnings = async (over: object) =>
+      (await plan(model, { version: 1, scheme }, { statistics: { ...all, provenance: { ...provenance, ...over } } })).warnings;
+    expect(await warnings({})).toEqual([]);
+    for (const other of [{ source: 'x' }, { content: 'x' }])
+      expect(await warnings(other)).toEqual([expect.stringMatching(/the statistics were made from another model/)]);
+    await reader.close();
+  });
+
   test('the same statistics give the same bytes, whatever comes first', async () => {
     const [a, b] = [await write('s.safetensors'), await write('s.safetensors', [1, 0])];
     expect(await bytesIn(a, 's.safetensors')).toEqual(await bytesIn(b, 's.safetensors'));
@@ -291,5 +325,9 @@ describe('our own file', () => {
     expect(await isStatistics(path('stories260K-f16.gguf'))).toBe(false);
     expect(await isStatistics(path('nowhere.gguf'))).toBe(false);
     expect(await isStatistics(path(''))).toBe(false);
+    const damaged = join(mkdtempSync(join(tmpdir(), 'fewbits-')), 'damaged.gguf');
+    writeFileSync(damaged, readFileSync(path('stories260K-f16.gguf')).subarray(0, 1000));
+    expect(await isStatistics(damaged)).toBe(false);
+    rmSync(dirname(damaged), { recursive: true });
   });
 });

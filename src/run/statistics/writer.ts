@@ -3,7 +3,7 @@ import { layoutSafetensors, type TensorHead } from '../../checkpoint/safetensors
 import { FileError, LimitError, RecipeError } from '../../errors.ts';
 import { bytesOf } from '../../graph/index.ts';
 import type { Store } from '../../io/types.ts';
-import { type StatisticKind, type Statistics, statisticKinds } from '../../quantize/statistics.ts';
+import { type StatisticKind, type Statistics, type StatisticsProvenance, statisticKinds } from '../../quantize/statistics.ts';
 import { takeLock } from '../lock.ts';
 import { type Imatrix, type ImatrixEntry, writeImatrix } from './imatrix.ts';
 import { writeLegacyImatrix } from './legacy-imatrix.ts';
@@ -36,6 +36,8 @@ export interface WriterOptions {
   /** Of an importance matrix: tokens of a window, names of the texts. */
   chunkSize: number;
   datasets: readonly string[];
+  /** Of our own file. */
+  provenance?: StatisticsProvenance;
   /** Replaces a file of that name. */
   force?: boolean;
 }
@@ -116,9 +118,11 @@ export async function createStatistics(store: Store, name: string, options: Writ
   };
 }
 
-async function safetensorsContent(store: Store, file: string, { heads }: WriterOptions): Promise<Content> {
+async function safetensorsContent(store: Store, file: string, { heads, provenance }: WriterOptions): Promise<Content> {
   const alias = heads.flatMap(({ linears: [first, ...others] }) => others.map((other) => [other, first] as const));
-  const metadata = new Map(alias.length > 0 ? [['alias', JSON.stringify(Object.fromEntries(alias))]] : []);
+  const metadata = new Map<string, string>();
+  if (alias.length > 0) metadata.set('alias', JSON.stringify(Object.fromEntries(alias)));
+  if (provenance) metadata.set('fewbits', JSON.stringify(provenance));
   const layout = layoutSafetensors(heads.flatMap(tensorsOf), metadata.size > 0 ? metadata : undefined);
   const free = await store.free();
   if (free !== undefined && free < layout.fileSize)

@@ -40,6 +40,20 @@ describe.each(Object.keys(layouts) as LevelType[])('%s', (type) => {
     expect(sum(refined)).toBeLessThan(0.996 * sum(fed));
   });
 
+  it('starts from searched levels: fed back they lose less than the encoder too', () => {
+    const searched = roundBlocks(kernels, type, w, {
+      factor,
+      meansquare,
+      hessian,
+      rounds: 0,
+      math,
+      encoder: 'search',
+      name: 'w',
+    });
+    expect(sum(loss(searched))).toBeLessThan(0.3 * sum(loss(encodeRows(kernels, type, w, cols, meansquare))));
+    expect(searched).not.toEqual(made(0));
+  });
+
   it('gives a row the same bytes alone', () => {
     const size = storageBytes(type, cols);
     expect(made(1, w.slice(cols, 2 * cols))).toEqual(made(1).slice(size, 2 * size));

@@ -1,5 +1,5 @@
 /** Blocks whose codes are chosen with error feedback, under levels that the type's own encoder chooses first. */
-import { encodeRows, type Kernels } from '../../../kernels/index.ts';
+import { type Encoder, encodeRows, type Kernels } from '../../../kernels/index.ts';
 import type { Factor } from '../../../quantize/rounding/factor.ts';
 import { type FixedLevels, feedbackRows } from '../../../quantize/rounding/feedback-rows.ts';
 import type { RefineMath } from '../../../quantize/rounding/refine-math.ts';
@@ -15,6 +15,8 @@ export interface RoundOptions {
   hessian: Float32Array;
   rounds: number;
   math: RefineMath;
+  /** Which levels the codes are chosen under; default: those of ggml's encoder. */
+  encoder?: Encoder;
   /** For messages. */
   name: string;
 }
@@ -27,9 +29,9 @@ const SWEEPS = 2;
  * @returns the blocks of the rows
  */
 export function roundBlocks(kernels: Kernels, type: LevelType, target: Float32Array, options: RoundOptions): Uint8Array {
-  const { factor, meansquare, hessian, rounds, math, name } = options;
+  const { factor, meansquare, hessian, rounds, math, encoder, name } = options;
   const { cols } = factor;
-  const bytes = encodeRows(kernels, type, target, cols, meansquare);
+  const bytes = encodeRows(kernels, type, target, cols, meansquare, encoder);
   const { codes } = feedbackRows(kernels, target, fixedLevels(type, bytes, cols), factor, name);
   writeCodes(type, codes, bytes);
   if (rounds > 0) refineBlocks(type, target, bytes, hessian, { rounds, sweeps: SWEEPS, math });
