@@ -172,7 +172,9 @@ describe('feedback in a tile', () => {
   const groupOf = Int32Array.from({ length: TILE }, (_, k) => (k * 7) % groups);
   /** Ascending values of a row, twice the same where lists are short; 16 entries, or 4. */
   const listOf = (r: number, size: number): Float32Array =>
-    Float32Array.from({ length: size }, (_, i) => Math.fround((Math.min(i, size - (r % 3)) - size / 2) ** 3 / (6 * size) + r / 100));
+    Float32Array.from({ length: size }, (_, i) =>
+      Math.fround((Math.min(i, size - (r % 3)) - size / 2) ** 3 / (6 * size) + r / 100),
+    );
   /** f32[lists][2][size] */
   const tableOf = (lists: Float32Array[]): Float32Array =>
     Float32Array.from(

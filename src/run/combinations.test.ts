@@ -10,8 +10,8 @@ import { MemoryStore } from '../io/index.ts';
 import { correlatedHessian } from '../quantize/rounding/correlated.fixture.ts';
 import type { WeightScheme } from '../quantize/scheme.ts';
 import type { StatisticsReader } from '../quantize/statistics.ts';
-import { defaultRounding } from '../recipe/schema.ts';
 import { parseRecipe, plan, type RecipeInput } from '../recipe/index.ts';
+import { defaultRounding } from '../recipe/schema.ts';
 import { fromF32 } from '../tensor/index.ts';
 import { run } from './run.ts';
 import { weightReader } from './weights.ts';
@@ -205,6 +205,8 @@ describe('refused by the plan', () => {
   test('feedback on float types', async () => {
     const bag = await syntheticBag([['m.weight', { type: 'f32', shape: [rows, cols], bytes: fromF32('f32', weights) }]]);
     const recipe = parseRecipe({ version: 1, scheme: { kind: 'storage', type: 'f16', rounding: { kind: 'gptq' } } });
-    await expect(plan(bag, recipe, { output: 'out.safetensors', statistics })).rejects.toThrow(/cannot be rounded with feedback.*f16/);
+    await expect(plan(bag, recipe, { output: 'out.safetensors', statistics })).rejects.toThrow(
+      /cannot be rounded with feedback.*f16/,
+    );
   });
 });

@@ -204,7 +204,10 @@ function learned(work: Work, options: CodebookOptions): Float32Array {
     if (dim === 1) out.set(centersOf(value, entries, weight), at);
     else {
       const vectors = sampled({ value, dim, ...(weight && { weight }) }, Math.max(sample, 4 * entries));
-      out.set(clusterVectors(vectors, entries, { seed: seed + work.before + book, ...(rounds !== undefined && { rounds }) }).centers, at);
+      out.set(
+        clusterVectors(vectors, entries, { seed: seed + work.before + book, ...(rounds !== undefined && { rounds }) }).centers,
+        at,
+      );
     }
   }
   floatTypes[stored].roundRun(out, 0, out.length);

@@ -47,7 +47,8 @@ export function quantizeNestedRows(
       scales[level] = scale;
       const step = { scale: scales[level]!, minimum: 0, before: 0, after: 0 };
       if (zeros) {
-        const zero = scale > 0 ? movedZero(scheme, zeros.levels.values[level]!, exact / scale, grid) : zeros.levels.values[level]!;
+        const zero =
+          scale > 0 ? movedZero(scheme, zeros.levels.values[level]!, exact / scale, grid) : zeros.levels.values[level]!;
         zeros.levels.values[level] = zero;
         step[zeros.kind === 'integer' && arithmetic.zero === 'afterRounding' ? 'after' : 'before'] = zero;
       }
@@ -61,7 +62,12 @@ export function quantizeNestedRows(
 }
 
 /** Where the grid keeps its smallest value: s (qMin - z) = s' (qMin - z'). */
-function movedZero({ zero: kind, scaleType, symmetric }: IntegerScheme, zero: number, ratio: number, { qMin, qMax }: IntegerGrid): number {
+function movedZero(
+  { zero: kind, scaleType, symmetric }: IntegerScheme,
+  zero: number,
+  ratio: number,
+  { qMin, qMax }: IntegerGrid,
+): number {
   if (symmetric) return zero;
   const moved = qMin - (qMin - zero) * ratio;
   if (kind === 'float') return floatTypes[scaleType].round(moved);

@@ -31,12 +31,20 @@ const dynamicLevels: Check = ({ scheme }) => {
   if (scheme.rounding?.groups !== 'dynamic') return undefined;
   const next = 'say groups: static';
   if (scheme.kind !== 'integer') {
-    return { what: 'only the scales of integers are found while columns are rounded', value: `${scheme.kind}, groups: dynamic`, next };
+    return {
+      what: 'only the scales of integers are found while columns are rounded',
+      value: `${scheme.kind}, groups: dynamic`,
+      next,
+    };
   }
   if (scheme.nested) {
     return { what: 'scales under one float for each row are found before the first column', value: 'groups: dynamic', next };
   }
-  if (rangeNeeds(scheme.range).includes('hessian') && scheme.rounding.order !== 'natural' && typeof scheme.granularity === 'object') {
+  if (
+    rangeNeeds(scheme.range).includes('hessian') &&
+    scheme.rounding.order !== 'natural' &&
+    typeof scheme.granularity === 'object'
+  ) {
     return {
       what: 'groups whose columns stand in another order are no blocks of the Hessian, which this range reads',
       value: scheme.range,
@@ -48,10 +56,15 @@ const dynamicLevels: Check = ({ scheme }) => {
 
 const tensorScale: Check = ({ scheme }) => {
   if (scheme.kind === 'integer' && scheme.nested && scheme.granularity === 'tensor') {
-    return { what: 'one scale for the tensor has no row to be a multiple in', value: 'nested', next: 'leave nested out, or choose groups' };
+    return {
+      what: 'one scale for the tensor has no row to be a multiple in',
+      value: 'nested',
+      next: 'leave nested out, or choose groups',
+    };
   }
   if (scheme.kind !== 'table' || scheme.granularity !== 'tensor') return undefined;
-  if (scheme.nested) return { what: 'one scale for the tensor is nested in nothing', value: 'nested', next: 'leave nested out, or choose groups' };
+  if (scheme.nested)
+    return { what: 'one scale for the tensor is nested in nothing', value: 'nested', next: 'leave nested out, or choose groups' };
   if (scheme.range === 'absmax') return undefined;
   return {
     what: 'the scale of least error is searched in rows and groups, not over a whole tensor',

@@ -123,7 +123,9 @@ export function takenApart(
   const cols = shape[1];
   const wide = columns && outlierColumns(x, inputs.absmax, cols, columns.count, name);
   const narrow = withoutApart(x, cols, undefined, wide);
-  const kept = sparse && outliersOf(narrow, scoresOf(narrow, place, scheme, inputs, survey, counts), cols, sparsePerRow(sparse.share, cols), name);
+  const kept =
+    sparse &&
+    outliersOf(narrow, scoresOf(narrow, place, scheme, inputs, survey, counts), cols, sparsePerRow(sparse.share, cols), name);
   return { rest: withoutApart(narrow, cols, kept), ...(kept && { sparse: kept }), ...(wide && { columns: wide }) };
 }
 

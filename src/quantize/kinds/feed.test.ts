@@ -143,7 +143,9 @@ describe.each(Object.entries(grids))('%s', (_, scheme) => {
   });
 
   it('loses less than nearest codes, and refined less again in every row', () => {
-    const [before, after] = [fed, refined].map((one) => losses(dequantizeTile(part(survey, one, inputs, 0, rows)), inputs.hessian));
+    const [before, after] = [fed, refined].map((one) =>
+      losses(dequantizeTile(part(survey, one, inputs, 0, rows)), inputs.hessian),
+    );
     expect(total(before!)).toBeLessThan(0.8 * total(losses(dequantizeTile(nearest), inputs.hessian)));
     expect(total(after!)).toBeLessThan(0.98 * total(before!));
     for (const [r, loss] of after!.entries()) expect(loss).toBeLessThanOrEqual(before![r]! * (1 + 1e-5));
@@ -252,7 +254,9 @@ describe('balanced columns', () => {
     // Columns of very different sizes are what the balance is for.
     const uneven = w.map((value, i) => value * column[i % cols]! ** 3);
     const of = (scheme: WeightScheme) => {
-      const survey = scheme.rounding ? surveyFed(tools, uneven, place, scheme, inputs) : surveyScheme(uneven, place, scheme, inputs);
+      const survey = scheme.rounding
+        ? surveyFed(tools, uneven, place, scheme, inputs)
+        : surveyScheme(uneven, place, scheme, inputs);
       const tile = scheme.rounding
         ? feedRows(tools, uneven, place, scheme, inputs, survey)
         : encodeRows(uneven, place, scheme, inputs, survey);
@@ -271,7 +275,9 @@ describe('order by groups', () => {
     const size = 16;
     const { factor, meansquare } = inputsOf('groups', size);
     const { order } = factor;
-    const means = Array.from({ length: cols / size }, (_, g) => meansquare!.subarray(g * size, (g + 1) * size).reduce((a, b) => a + b, 0));
+    const means = Array.from({ length: cols / size }, (_, g) =>
+      meansquare!.subarray(g * size, (g + 1) * size).reduce((a, b) => a + b, 0),
+    );
     const groups = Array.from({ length: cols / size }, (_, g) => [...order.slice(g * size, (g + 1) * size)]);
     for (const [g, columns] of groups.entries()) {
       const own = Math.floor(columns[0]! / size);

@@ -55,9 +55,7 @@ export function feedRows(
 ): QuantizedTile {
   const cols = place.shape[1];
   const { columnScale, lowRank } = survey;
-  const space = columnScale
-    ? { ...inSpaceOf(columnScale, inputs), factor: scaledFactor(inputs.factor, columnScale) }
-    : inputs;
+  const space = columnScale ? { ...inSpaceOf(columnScale, inputs), factor: scaledFactor(inputs.factor, columnScale) } : inputs;
   const { rest, ...apart } = takenApart(x, place, scheme, space, survey, countsOf(space.factor));
   const mask = keptCells(apart, place.to - place.from, cols);
   // Divided by a factor a value has no type that it is stored in: it is rounded when it is multiplied again.

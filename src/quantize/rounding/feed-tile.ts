@@ -97,8 +97,7 @@ export function feedTile(
       groupOf: factor.order.map((column) => Math.floor(column / group)),
       ...(kept && { kept }),
     });
-    for (let row = 0; row < x.length / cols; row++)
-      for (let g = 0; g < groups; g++) feedback.setLevel(row, g, level(row, g));
+    for (let row = 0; row < x.length / cols; row++) for (let g = 0; g < groups; g++) feedback.setLevel(row, g, level(row, g));
     for (let j = 0; j < feedback.tiles; j++) {
       feedback.enter(j);
       feedback.round(j, j * TILE, Math.min((j + 1) * TILE, cols));

@@ -34,7 +34,11 @@ export function feedbackRows(kernels: Kernels, x: Float32Array, levels: FixedLev
   const groups = cols / group;
   const rows = x.length / cols;
   const fits = Number.isInteger(groups) && Number.isInteger(rows) && scale.length === rows * groups;
-  if (!fits || (minimum && minimum.length !== scale.length) || ('codebook' in grid && !Number.isInteger(Math.log2(grid.codebook.length)))) {
+  if (
+    !fits ||
+    (minimum && minimum.length !== scale.length) ||
+    ('codebook' in grid && !Number.isInteger(Math.log2(grid.codebook.length)))
+  ) {
     throw new RecipeError({ what: 'levels do not fit the rows', where: name, value: scale.length, limit: rows * groups });
   }
   checkFinite(x, name, 0, cols);

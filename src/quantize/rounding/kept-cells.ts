@@ -36,7 +36,11 @@ export function withKeptValues({ sparse, columns }: Apart, values: Float32Array,
  * fine as the type they are stored in. Changes them and the state; the loss of no row grows.
  * @param hessian [cols, cols]
  */
-export function settleKept({ rows: { rows, cols, kept }, gradient, decoded }: DescentState, hessian: Float32Array, stored: KeptCells['stored']): void {
+export function settleKept(
+  { rows: { rows, cols, kept }, gradient, decoded }: DescentState,
+  hessian: Float32Array,
+  stored: KeptCells['stored'],
+): void {
   if (!kept) return;
   const { round } = floatTypes[stored];
   for (let r = 0, at = 0; r < rows; r++) {

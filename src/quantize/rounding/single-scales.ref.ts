@@ -31,7 +31,8 @@ export function stepScales(state: DescentState, hessian: Float32Array, storage: 
         if (value === 0) continue;
         const step = Math.fround(Math.fround(delta) * value);
         decoded[first + i]! += step;
-        for (let j = 0, h = (g * group + i) * cols; j < cols; j++, h++) gradient[r * cols + j]! += Math.fround(step * hessian[h]!);
+        for (let j = 0, h = (g * group + i) * cols; j < cols; j++, h++)
+          gradient[r * cols + j]! += Math.fround(step * hessian[h]!);
       }
       changed++;
     }

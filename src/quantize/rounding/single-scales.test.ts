@@ -69,7 +69,10 @@ describe.each(cases)('$name', (one) => {
     for (const [r, loss] of after.entries()) expect(loss).toBeLessThanOrEqual(before[r]! * (1 + 1e-5));
     expect(after.reduce((a, b) => a + b)).toBeLessThan(0.98 * before.reduce((a, b) => a + b));
     const moved = fast.q.scales.filter((s, i) => s !== held[i]);
-    if ('list' in one.storage) expect(placesIn(one.storage, fast.q.scales, cols / group).filter((place) => place >= 0).length).toBeGreaterThanOrEqual(changed);
+    if ('list' in one.storage)
+      expect(placesIn(one.storage, fast.q.scales, cols / group).filter((place) => place >= 0).length).toBeGreaterThanOrEqual(
+        changed,
+      );
     else if (one.storage.unit === 'f16') expect(moved.map(roundF16)).toEqual(moved);
     for (const [i, s] of fast.q.scales.entries()) expect(Math.sign(s)).toBe(Math.sign(held[i]!));
   });

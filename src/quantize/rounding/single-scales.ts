@@ -6,8 +6,7 @@ import type { LevelRange } from './stored-levels.ts';
 /** What a scale can be stored as. */
 export type SingleScales =
   /** Ascending, all above 0: [count], or [rows, count] where each row has its own. Multiples of a float, 8-bit floats, powers of two. */
-  | { list: Float32Array; count: number }
-  | { unit: LevelRange['unit'] };
+  { list: Float32Array; count: number } | { unit: LevelRange['unit'] };
 
 /** What the scale multiplies in each cell, [rows, cols]; 0 where a cell is kept. */
 export function multiplied({ rows, cols, group, codes, values, entries = 0, zeros, kept }: LeveledRows): Float32Array {
@@ -26,7 +25,11 @@ export function moveMinima({ scales, mins, zeros }: LeveledRows): void {
 }
 
 /** Where values of a list stand in it; what is not above 0 stands nowhere, -1. values: [rows, groups] */
-export function placesIn({ list, count }: Extract<SingleScales, { list: Float32Array }>, values: Float32Array, groups: number): Int32Array {
+export function placesIn(
+  { list, count }: Extract<SingleScales, { list: Float32Array }>,
+  values: Float32Array,
+  groups: number,
+): Int32Array {
   return Int32Array.from(values, (value, i) => {
     const own = list.length > count ? list.subarray(Math.floor(i / groups) * count, (Math.floor(i / groups) + 1) * count) : list;
     return value > 0 ? own.indexOf(value) : -1;

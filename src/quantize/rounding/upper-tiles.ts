@@ -41,7 +41,8 @@ function orderOf(diagonal: Float64Array, { order, group = 1 }: ColumnOrder, name
   if (order === 'natural') return natural;
   const descending = natural.slice().sort((a, b) => diagonal[b]! - diagonal[a]!);
   if (order === 'activation' || group === 1) return descending;
-  if (cols % group !== 0) throw new RecipeError({ what: 'groups do not divide the columns', where: name, value: group, limit: cols });
+  if (cols % group !== 0)
+    throw new RecipeError({ what: 'groups do not divide the columns', where: name, value: group, limit: cols });
   const sums = new Float64Array(cols / group);
   for (const [i, h] of diagonal.entries()) sums[Math.floor(i / group)]! += h;
   const ranks = new Int32Array(sums.length);

@@ -1,8 +1,8 @@
 /** From the statistics of an input to what the tiles of the matrices that read it need. */
 import type { Layout } from '../../format/types.ts';
+import { kindOf } from '../../quantize/kinds/registry.ts';
 import type { Factor } from '../../quantize/rounding/factor.ts';
 import { type FactorFailure, factorize } from '../../quantize/rounding/factorize.ts';
-import { kindOf } from '../../quantize/kinds/registry.ts';
 import { type GptqRounding, isWeightScheme, type Scheme } from '../../quantize/scheme.ts';
 import type { Group } from '../../recipe/nodes.ts';
 import { storage } from '../../tensor/storage.ts';
