@@ -294,7 +294,8 @@ function conventionOf({ convention, feedbackConvention = convention }: Container
   const solved = quantized.flatMap(({ scheme }) => (scheme.kind !== 'keep' && scheme.rounding ? [scheme.rounding] : []));
   const searched = quantized.filter(({ scheme }) => scheme.kind === 'storage' && scheme.encoder === 'search').length;
   if (searched > 0) {
-    return `${convention}; of ${searched} tensors only the layout is: scales and codes are searched for the least weighted squared error`;
+    const some = searched === 1 ? '1 tensor' : `${searched} tensors`;
+    return `${convention}; of ${some} only the layout is: scales and codes are searched for the least weighted squared error`;
   }
   if (solved.length === 0) return convention;
   const refitted = solved.some(({ refine }) => refine > 0) ? ', scales and codes refined' : '';
