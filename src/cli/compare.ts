@@ -5,12 +5,13 @@ import { languageModel } from '../run/index.ts';
 import { sayBackend, textsOf, type WindowFlags, windowOptions, withWindows } from './evaluate.ts';
 import { defaultContext, openModel } from './models.ts';
 import { cacheOf, number, threadsOf, withCommon } from './options.ts';
-import { type Compared, checkReportName, writeReport } from './report.ts';
+import { type Compared, checkReport, writeReport } from './report.ts';
 import { bytesText, CheckFailed, interruptSignal, ProgressLine, printResult, small, table } from './terminal.ts';
 
 interface CompareFlags extends WindowFlags {
   maxKl?: number;
   report?: string;
+  force?: boolean;
 }
 
 export function compareCommand(): Command {
@@ -20,9 +21,10 @@ export function compareCommand(): Command {
     .argument('<models...>')
     .option('--max-kl <x>', 'fail (exit code 1) when a mean KL is above this', number(0))
     .option('--report <file>', 'plots of sizes and losses, of errors by layer and of outliers: FILE.html or FILE.svg')
+    .option('--force', 'replace a report that exists')
     .action(async (referenceName: string, names: string[], flags: CompareFlags) => {
       const texts = textsOf(flags);
-      if (flags.report !== undefined) checkReportName(flags.report);
+      if (flags.report !== undefined) await checkReport(flags.report, flags.force);
       const progress = new ProgressLine(flags);
       const opened: { close(): Promise<void> }[] = [];
       const openAll = async (name: string) => {

@@ -1,5 +1,5 @@
 /** `--fit`: measures what types cost, or reads it from a file, and chooses the types within the budget. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { FileError, RecipeError } from '../errors.ts';
 import type { Model } from '../format/index.ts';
 import type { StatisticsReader } from '../quantize/statistics.ts';
@@ -15,6 +15,7 @@ import {
 import { chatTemplateOf, checkSensitivities, measureSensitivities, sensitivityWindows } from '../run/index.ts';
 import { calibrationTextFrom, defaultContext } from './models.ts';
 import { type QuantizationFlags, threadsOf } from './options.ts';
+import { writeOutput } from './output.ts';
 import { interruptSignal, ProgressLine } from './terminal.ts';
 
 export interface FitRequest {
@@ -52,7 +53,7 @@ export async function sensitivitiesFor(
       signal: interruptSignal(),
       onProgress: (text) => progress.update(text),
     });
-    if (file !== undefined) writeFileSync(file, `${JSON.stringify(measured, null, 1)}\n`);
+    if (file !== undefined) await writeOutput(file, `${JSON.stringify(measured, null, 1)}\n`);
     return measured;
   } finally {
     progress.clear();

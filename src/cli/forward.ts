@@ -1,12 +1,13 @@
 import { Command } from 'commander';
 import { openCheckpoint, readTensor } from '../checkpoint/index.ts';
 import { writeSafetensors } from '../checkpoint/safetensors/index.ts';
-import { FileError, FormatError } from '../errors.ts';
+import { FormatError } from '../errors.ts';
 import type { LanguageModel } from '../graph/index.ts';
 import { languageModel } from '../run/index.ts';
 import type { Tensor } from '../tensor/index.ts';
-import { openModel, placeOf } from './models.ts';
+import { openModel } from './models.ts';
 import { cacheOf, threadsOf, withCache, withCommon } from './options.ts';
+import { refuseExisting, writeOutput } from './output.ts';
 import { type Common, printResult } from './terminal.ts';
 
 interface ForwardFlags extends Common {
@@ -28,14 +29,7 @@ export function forwardCommand(): Command {
     .option('--step', 'token by token through the key/value cache')
     .option('--force', 'replace an output that exists')
     .action(async (name: string, flags: ForwardFlags) => {
-      const { store, name: file } = placeOf(flags.output);
-      if (!flags.force && (await store.stat(file))) {
-        throw new FileError({
-          what: 'the output exists already',
-          where: flags.output,
-          next: 'choose another name or add --force',
-        });
-      }
+      await refuseExisting(flags.output, flags.force);
       const { ids, batch, length } = await readIds(flags.tokens);
       const model = await openModel(name);
       try {
@@ -49,10 +43,7 @@ export function forwardCommand(): Command {
             : whole(cached, ids, batch, length, flags.hidden ?? false);
           const tensors = await forward.finally(() => (kv ? cached.close() : undefined));
           const seconds = (performance.now() - started) / 1000;
-          const partial = `${file}.unfinished`;
-          await store.remove(partial);
-          await store.append(partial, writeSafetensors(tensors));
-          await store.rename(partial, file);
+          await writeOutput(flags.output, writeSafetensors(tensors));
           const shape = [batch, length, language.spec.vocab];
           printResult(
             flags,

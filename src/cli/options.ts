@@ -235,6 +235,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     seed,
     chatTemplate,
     layers,
+    text: flags.text === undefined ? undefined : true,
     fit: flags.fit === undefined ? undefined : true,
     ...(recipe !== undefined && { recipe: readJson(recipe) }),
   };

@@ -1,6 +1,5 @@
 /** `compare --report`: one file with figures and plots. */
-import { writeFileSync } from 'node:fs';
-import { FileError, RecipeError } from '../errors.ts';
+import { RecipeError } from '../errors.ts';
 import {
   frontPicture,
   htmlReport,
@@ -10,10 +9,12 @@ import {
   type Picture,
   stacked,
   standalone,
+  type TensorErrorPoint,
   tensorErrorPicture,
 } from '../evaluate/index.ts';
 import type { Model } from '../format/index.ts';
 import { outlierRows, verify } from '../run/index.ts';
+import { refuseExisting, writeOutput } from './output.ts';
 import { bytesText, small } from './terminal.ts';
 
 export interface Compared extends ModelComparison {
@@ -23,9 +24,9 @@ export interface Compared extends ModelComparison {
   bitsPerWeight: number;
 }
 
-/** @throws RecipeError for another extension than .html or .svg */
-export function checkReportName(file: string): void {
-  if (/\.(html|svg)$/i.test(file)) return;
+/** @throws RecipeError for another extension than .html or .svg, FileError for a file that exists */
+export async function checkReport(file: string, force?: boolean): Promise<void> {
+  if (/\.(html|svg)$/i.test(file)) return refuseExisting(file, force);
   throw new RecipeError({
     what: 'a report is a page or a picture',
     where: '--report',
@@ -47,40 +48,27 @@ export async function writeReport(
     ),
   ];
   const layers = reference.model.spec?.layers ?? 0;
-  for (const { name, model } of models) pictures.push(await errorPicture(labelOf(name), model, reference.model, layers, signal));
+  const errors: TensorErrorPoint[][] = [];
+  for (const { model } of models) errors.push(await tensorErrors(model, reference.model, signal));
+  const scale = errors.flat().map(({ error }) => error);
+  for (const [i, { name }] of models.entries()) pictures.push(tensorErrorPicture(labelOf(name), errors[i]!, layers, scale));
   pictures.push(outlierPicture(await outlierRows(reference.model, signal)));
   const title = `${reference.name} and what was made of it`;
   const content = /\.svg$/i.test(file)
     ? standalone(stacked(title, pictures))
     : htmlReport(title, notes(reference, texts), [figures(reference, models)], pictures);
-  try {
-    writeFileSync(file, content);
-  } catch (error) {
-    throw new FileError({
-      what: 'cannot write the report',
-      where: file,
-      value: (error as NodeJS.ErrnoException).code,
-      next: 'check the path',
-    });
-  }
+  await writeOutput(file, content);
 }
 
-async function errorPicture(
-  label: string,
-  model: Model,
-  reference: Model,
-  layers: number,
-  signal?: AbortSignal,
-): Promise<Picture> {
+async function tensorErrors(model: Model, reference: Model, signal?: AbortSignal): Promise<TensorErrorPoint[]> {
   const { tensors } = await verify(model, reference, signal);
   const byName = new Map(reference.tensors.map((tensor) => [tensor.name, tensor]));
-  const points = tensors.flatMap(({ name, sqnr }) => {
+  return tensors.flatMap(({ name, sqnr }) => {
     const tensor = byName.get(name);
     if (!tensor || sqnr === undefined || !Number.isFinite(sqnr)) return [];
     const { layer, role } = tensor;
     return [{ ...(layer !== undefined && { layer }), role, error: 10 ** (-sqnr / 10) }];
   });
-  return tensorErrorPicture(label, points, layers);
 }
 
 function notes({ perplexity, tokens, name }: Perplexity & { name: string }, texts: readonly string[]): string[] {

@@ -31,6 +31,20 @@ describe('options to recipe', () => {
   test.each<[string, QuantizeOptions, 'model' | 'bag', string, object]>([
     ['nothing', {}, 'model', '', { container: 'fewbits', scheme: integer() }],
     ['bits', { bits: 3 }, 'model', 'out', { container: 'fewbits', scheme: integer({ bits: 3 }) }],
+    [
+      'a text for a method that learns from one',
+      { method: 'zeroquant', text: true },
+      'model',
+      '',
+      { scheme: { bits: 8 }, rounding: feedback, calibration: { order: 'sequential', correct: true } },
+    ],
+    [
+      'its order of calibration can be another',
+      { method: 'zeroquant', text: true, calibration: 'block' },
+      'model',
+      '',
+      { scheme: { bits: 8 }, calibration: { order: 'block' } },
+    ],
     ['a row', { group: -1 }, 'model', '', { scheme: integer({ granularity: 'channel' }) }],
     ['asymmetric', { symmetric: false }, 'model', '', { scheme: integer(asymmetric) }],
     ['a range decides the symmetry', { range: 'minmax' }, 'model', '', { scheme: integer(asymmetric) }],

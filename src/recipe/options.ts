@@ -42,6 +42,8 @@ export interface QuantizeOptions {
   /** GPTQ: rounds of refitted scales and descent on codes after the feedback. */
   refine?: number;
   calibration?: string;
+  /** A calibration text is given, for methods that use one if there is one. */
+  text?: boolean;
   /** Of the calibration text. */
   samples?: number;
   context?: number;
@@ -76,7 +78,7 @@ export function recipeFromOptions(
   if (cache !== undefined) recipe.kv = cache;
   if (options.layers) recipe.layers = [...options.layers];
   setRounding(recipe, options, method, container);
-  setCalibration(recipe, options);
+  setCalibration(recipe, options, method);
   if (options.fit) {
     refuseGrid(options, method);
     return recipe;
@@ -151,13 +153,14 @@ function chooseContainer(options: QuantizeOptions, recipe: Recipe, output: strin
 /** `--method` replaces what the recipe says of rounding; the other options change it. */
 function setRounding(
   recipe: Recipe,
-  { damp, actOrder, refine }: QuantizeOptions,
+  { damp, actOrder, refine, text }: QuantizeOptions,
   method: Method | undefined,
   container: ContainerName,
 ): void {
   if (method) {
     changeRoundings(recipe, () => undefined);
-    if (method.rounding) recipe.rounding = method.rounding;
+    const rounding = method.rounding ?? (text ? method.withText?.rounding : undefined);
+    if (rounding) recipe.rounding = rounding;
   }
   const given = Object.entries({ damp, 'act-order': actOrder, refine }).find(([, value]) => value !== undefined);
   let found = false;
@@ -219,8 +222,9 @@ function setRefinement(recipe: Recipe, { refine = 0 }: QuantizeOptions): void {
 
 const calibrationOrders: readonly Calibration['order'][] = ['parallel', 'block', 'sequential'];
 
-function setCalibration(recipe: Recipe, options: QuantizeOptions): void {
-  const { calibration: order, samples, context, seed, chatTemplate } = options;
+function setCalibration(recipe: Recipe, options: QuantizeOptions, method: Method | undefined): void {
+  const { samples, context, seed, chatTemplate } = options;
+  const order = options.calibration ?? (options.text ? method?.withText?.order : undefined);
   if (order !== undefined && !(calibrationOrders as readonly string[]).includes(order)) {
     throw new RecipeError({
       what: 'no such calibration order',

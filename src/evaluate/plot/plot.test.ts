@@ -64,6 +64,11 @@ describe('svg', () => {
     );
     wellFormed(standalone(errors));
     expect(errors.body.match(/r="4"/g)).toHaveLength(2);
+    const height = (scale: number[]) =>
+      tensorErrorPicture('m', [{ layer: 1, role: 'q', error: 0.01 }], 4, scale).body.match(/cy="([\d.]+)" r="4"/)?.[1];
+    // Half way between 1 and 1e-4; at the foot of an axis of its own from 0.01.
+    expect(Number(height([1, 1e-4]))).toBeCloseTo(46 + (260 - 46 - 40) / 2, 6);
+    expect(Number(height([0.01, 1]))).toBeCloseTo(260 - 40, 6);
     const map = outlierPicture([{ name: 'model.layers.0.mlp.up_proj.weight', ratios: [1, 1.3, 25] }]);
     wellFormed(standalone(map));
     expect(map.body).toContain('>0.mlp.up_proj<');

@@ -81,6 +81,16 @@ export function logGrid(axis: LogAxis, width: number, height: number, { left, ri
     const y = at(top + (1 - axis.share(10 ** e)) * (height - top - bottom));
     lines.push(`<line x1="${left}" x2="${width - right}" y1="${y}" y2="${y}" class="grid"/>`);
     lines.push(`<text x="${left - 8}" y="${y}" dy="4" text-anchor="end">${e >= -3 && e <= 3 ? 10 ** e : `1e${e}`}</text>`);
+    // Between few powers of ten also 2 and 5 of each.
+    if (e === axis.to || axis.to - axis.from > 2) continue;
+    for (const step of [2, 5]) {
+      const between = at(top + (1 - axis.share(step * 10 ** e)) * (height - top - bottom));
+      lines.push(
+        `<line x1="${left}" x2="${width - right}" y1="${between}" y2="${between}" class="grid" stroke-dasharray="2 4"/>`,
+      );
+      const value = e >= -3 ? Number((step * 10 ** e).toPrecision(1)) : `${step}e${e}`;
+      lines.push(`<text x="${left - 8}" y="${between}" dy="4" text-anchor="end" class="label">${value}</text>`);
+    }
   }
   return lines;
 }

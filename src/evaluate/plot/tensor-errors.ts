@@ -13,11 +13,19 @@ const width = 860;
 const height = 260;
 const frame: Frame = { left: 70, right: 30, top: 46, bottom: 40 };
 
-/** @param layers number of layers; values outside of them stand at the edges */
-export function tensorErrorPicture(label: string, points: readonly TensorErrorPoint[], layers: number): Picture {
+/**
+ * @param layers number of layers; values outside of them stand at the edges
+ * @param scale errors that the vertical axis spans: those of all models whose pictures stand side by side
+ */
+export function tensorErrorPicture(
+  label: string,
+  points: readonly TensorErrorPoint[],
+  layers: number,
+  scale: readonly number[] = points.map(({ error }) => error),
+): Picture {
   const { left, right, top, bottom } = frame;
   const lossy = points.filter(({ error }) => error > 0);
-  const axis = logAxis(lossy.map(({ error }) => error));
+  const axis = logAxis(scale);
   const slots = layers + 2;
   const px = (slot: number) => left + ((slot + 0.5) / slots) * (width - left - right);
   const roles = [...new Set(lossy.map(({ role }) => role))];

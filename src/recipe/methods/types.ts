@@ -1,7 +1,7 @@
 import type { ContainerName } from '../../format/types.ts';
 import type { Granularity, RangeName, Rounding, WeightScheme } from '../../quantize/scheme.ts';
 import type { ActivationScheme } from '../../quantized/types.ts';
-import type { RecipeInput } from '../schema.ts';
+import type { Calibration, RecipeInput } from '../schema.ts';
 
 /** What options of the command line say to a method. */
 export interface MethodOptions {
@@ -43,6 +43,8 @@ export interface Method {
   readonly searches?: 'mse';
   /** Which code a weight gets, whatever the grid: also for the types of GGUF. */
   readonly rounding?: Rounding;
+  /** Where a calibration text is given: how its layers then learn the outputs of the model as it was. */
+  readonly withText?: { rounding: Rounding; order: Calibration['order'] };
   /** Rewrites that come first. */
   transforms?(options: MethodOptions): RecipeInput['transforms'];
   /** Of inputs, token by token, where no option says. */
