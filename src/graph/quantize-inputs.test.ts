@@ -84,6 +84,20 @@ describe.each<[string, ActivationScheme]>([
   });
 });
 
+test('columns in which any token of the batch has an outlier stay as they are, and widen no scale', async () => {
+  const threshold = 6;
+  const kept = Array.from({ length: width }, (_, c) =>
+    Array.from({ length: tokens }, (_, t) => Math.abs(x[t * width + c]!)).some((v) => v >= threshold),
+  );
+  // Some columns have their outliers in one of the two sequences only.
+  expect(kept.filter(Boolean).length).toBeGreaterThan(3);
+  expect(kept.filter((one) => !one).length).toBeGreaterThan(3);
+  const rest = x.map((v, i) => (kept[i % width] ? 0 : v));
+  const expected = reference(rest, int8).map((v, i) => (kept[i % width] ? x[i]! : v));
+  const { 'out.a': a } = await quantized(x, { a: { ...int8, threshold } });
+  expect([...a!].map((v) => v + 0)).toEqual([...expected].map((v) => v + 0));
+});
+
 const width8 = { min: new Float32Array(width), max: new Float32Array(width) };
 for (let c = 0; c < width; c++) {
   const column = Array.from({ length: tokens }, (_, t) => x[t * width + c]!);

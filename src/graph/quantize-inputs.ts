@@ -64,9 +64,9 @@ function schemeKey({ bits, float, symmetric, dynamic, per, threshold }: Activati
   return `${grid}.${sharing}.${symmetric ? 'sym' : 'asym'}${dynamic ? '' : '.static'}${threshold === undefined ? '' : '.outliers'}`;
 }
 
-/** Columns that hold a value of at least `threshold` in a sequence: x [B, T, in] -> bool [B, 1, in]. */
+/** Columns that hold a value of at least `threshold` in what the linear sees at once, as in bitsandbytes: x [B, T, in] -> bool [1, 1, in]. */
 function outlierColumns(b: GraphBuilder, x: ValueName, threshold: number): ValueName {
-  const most = b.node('ReduceMax', [b.node('Abs', [x]), b.ints(1)], { attributes: { keepdims: { int: 1 } } });
+  const most = b.node('ReduceMax', [b.node('Abs', [x]), b.ints(0, 1)], { attributes: { keepdims: { int: 1 } } });
   return b.node('GreaterOrEqual', [most, b.float(threshold)]);
 }
 
