@@ -16,7 +16,7 @@ export const spqr: Method = {
   takes: ['group', 'range'],
   symmetric: false,
   scheme: (options) => ({
-    ...integers({ ...options, symmetric: false }),
+    ...integers({ ...options, range: options.range ?? 'imatrix', symmetric: false }),
     nested: { bits: SCALE_BITS, per: 'row' },
     split: { sparse: { share: SHARE, by: 'sensitivity' } },
   }),

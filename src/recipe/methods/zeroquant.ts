@@ -10,7 +10,8 @@ export const zeroquant: Method = {
   bits: [8, 4, 3, 2, 5, 6, 7],
   group: 64,
   takes: ['group', 'symmetric', 'range'],
-  scheme: integers,
+  // DeepSpeed's step; a weight of +absmax is clipped by one.
+  scheme: (options) => integers({ range: options.symmetric ? 'absmax-full' : 'minmax', ...options }),
   activationBits: 8,
   // The paper distils a layer by gradient steps; for a linear the same aim, least squares to the unquantized outputs, has a solution.
   withText: { rounding: defaultRounding, order: 'sequential' },
