@@ -36,6 +36,10 @@ export const fileTypes: Readonly<Record<string, number>> = {
   bf16: 32,
   tq1_0: 36,
   tq2_0: 37,
+  mxfp4_moe: 38,
+  nvfp4: 39,
+  q1_0: 40,
+  q2_0: 41,
 };
 
 export interface QuantizeOptions {

@@ -5,10 +5,14 @@ import { absMax16 } from './e2m1';
 /** u8[256]: 0, 1, 2 for -1, 0, 1 */
 export const trits: usize = memory.data(256, 16);
 
-/** x: f32[n], n a multiple of 16 -> `trits`; returns the scale */
-export function toTernary(x: usize, n: usize): f32 {
+/** x: f32[n], n a multiple of 16 -> `trits`, all of them `lost` where 1 / scale overflows; returns the scale */
+export function toTernary(x: usize, n: usize, lost: u8): f32 {
   let scale: f32 = 0;
   for (let j: usize = 0; j < n; j += 16) scale = max(scale, absMax16(x + (j << 2)));
+  if (scale != 0 && 1 / scale == Infinity) {
+    memory.fill(trits, lost, n);
+    return scale;
+  }
   const inverse = inverseOrZero(f32x4.splat(scale));
   for (let j: usize = 0; j < n; j += 16) {
     const at = x + (j << 2);

@@ -16,7 +16,7 @@ function fillFractions(): void {
 
 export function encode_tq1_0(x: usize, out: usize, rows: i32, cols: i32, weights: usize): void {
   for (const end = x + (<usize>rows * <usize>cols << 2); x < end; x += 1024, out += SIZE) {
-    const scale = toTernary(x, 256);
+    const scale = toTernary(x, 256, 1);
     storeFives(trits, 32, out);
     storeFives(trits + 16, 32, out + 16);
     storeFives(trits + 160, 16, out + 32);

@@ -7,7 +7,7 @@ const SIZE: usize = 66;
 
 export function encode_tq2_0(x: usize, out: usize, rows: i32, cols: i32, weights: usize): void {
   for (const end = x + (<usize>rows * <usize>cols << 2); x < end; x += 1024, out += SIZE) {
-    const scale = toTernary(x, 256);
+    const scale = toTernary(x, 256, 1);
     for (let half: usize = 0; half < 2; half++) {
       for (let m: usize = 0; m < 32; m += 16) {
         const from = trits + 128 * half + m;

@@ -4,7 +4,7 @@ import { toTernary } from './ternary.ref.ts';
 
 export const q2_0 = blockReference('q2_0', {
   encode(x, out) {
-    const { scale, trits } = toTernary(x);
+    const { scale, trits } = toTernary(x, 0);
     writeHalf(out, 0, scale);
     trits.forEach((trit, j) => {
       out[2 + (j >> 2)] |= trit << (2 * (j & 3));

@@ -7,13 +7,17 @@ export interface Ternary {
   trits: Uint8Array;
 }
 
-/** Rounds half away from zero; where 1 / scale overflows all are 0, as C's lroundf of an infinite number ends on x86-64. */
-export function toTernary(x: Float32Array): Ternary {
+/**
+ * Rounds half away from zero. Where 1 / scale overflows all are `lost`: what a C cast of an infinite number ends as on x86-64, the
+ * zero of lroundf or the lower end of a clamped int. Their scale is 0 as f16.
+ */
+export function toTernary(x: Float32Array, lost: 0 | 1 = 1): Ternary {
   const scale = x.reduce((max, v) => Math.max(max, Math.abs(v)), 0);
   const inverse = scale !== 0 ? f(1 / scale) : 0;
+  if (inverse === Number.POSITIVE_INFINITY) return { scale, trits: new Uint8Array(x.length).fill(lost) };
   const trits = Uint8Array.from(x, (v) => {
     const scaled = f(v * inverse);
-    return Number.isFinite(scaled) && Math.abs(scaled) >= 0.5 ? 1 + Math.sign(scaled) : 1;
+    return Math.abs(scaled) >= 0.5 ? 1 + Math.sign(scaled) : 1;
   });
   return { scale, trits };
 }
