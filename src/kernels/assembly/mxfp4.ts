@@ -6,7 +6,7 @@ const SIZE: usize = 17;
 
 export function encode_mxfp4(x: usize, out: usize, rows: i32, cols: i32, weights: usize): void {
   for (const end = x + (<usize>rows * <usize>cols << 2); x < end; x += BLOCK, out += SIZE) {
-    storeMxfp4(x, exponentByte(max(absMax16(x), absMax16(x + 64))), out);
+    storeMxfp4(x, exponentOf(x) & 255, out);
   }
 }
 
@@ -17,8 +17,12 @@ export function storeMxfp4(x: usize, byte: u32, out: usize): void {
   v128.store(out + 1, joinNibbles(codes16(x, half), codes16(x + 64, half)));
 }
 
-/** floor(log2(largest)) - 2 as E8M0, where the logarithm is an f32: the last values below a power of two count as the power. */
-function exponentByte(largest: f32): u32 {
+/**
+ * floor(log2 of the largest of x: f32[32]) - 2 as E8M0, negative below 2^-125. The logarithm is an f32: the last values below a
+ * power of two count as the power.
+ */
+export function exponentOf(x: usize): i32 {
+  const largest = max(absMax16(x), absMax16(x + 64));
   if (largest == 0) return 0;
   const scaled = largest < 1.1754943508222875e-38 ? largest * 8388608 : largest; // subnormal: times 2^23
   const bits = reinterpret<u32>(scaled);
@@ -26,7 +30,7 @@ function exponentByte(largest: f32): u32 {
   // Steps of 2^-24 below 1; no logarithm is rounded up from further away than 89 of them.
   const below = 0x800000 - (bits & 0x7fffff);
   if (below < 128) exponent = <i32>Mathf.floor(<f32>(<f64>(exponent + 1) - <f64>below * (1.4426950408889634 / 16777216)));
-  return (exponent + 125) & 255;
+  return exponent + 125;
 }
 
 export function decode_mxfp4(blocks: usize, out: usize, n: i32): void {

@@ -6,7 +6,10 @@ const SIZE: usize = 36;
 
 export function encode_nvfp4(x: usize, out: usize, rows: i32, cols: i32, weights: usize): void {
   for (const end = x + (<usize>rows * <usize>cols << 2); x < end; out += SIZE) {
-    for (let g: usize = 0; g < 4; g++, x += 64) storeNvfp4(x, nvfp4Scale(x), out, g);
+    for (let g: usize = 0; g < 4; g++, x += 64) {
+      const byte = nvfp4Scale(x);
+      storeGroup(codes16(x, f32x4.splat(halfOfUe4m3(byte))), byte, out, g);
+    }
   }
 }
 
@@ -16,9 +19,9 @@ export function nvfp4Scale(x: usize): u32 {
   return ue4m3Of(absMax16(x) / 6);
 }
 
-/** x: f32[16] -> group g of the block at out, under the scale of a byte */
-export function storeNvfp4(x: usize, byte: u32, out: usize, g: usize): void {
-  const codes = codes16(x, f32x4.splat(halfOfUe4m3(byte)));
+/** codes: i8x16 -> group g of the block at out, under the scale of a byte */
+@inline
+export function storeGroup(codes: v128, byte: u32, out: usize, g: usize): void {
   store<u8>(out + g, byte);
   store<u64>(out + 8 * g, i64x2.extract_lane(codes, 0) | (i64x2.extract_lane(codes, 1) << 4), 4);
 }

@@ -6,12 +6,15 @@ import { pairs16, toTernary, trits } from './ternary';
 const SIZE: usize = 18;
 
 export function encode_q2_0(x: usize, out: usize, rows: i32, cols: i32, weights: usize): void {
-  for (const end = x + (<usize>rows * <usize>cols << 2); x < end; x += 256, out += SIZE) {
-    store<u16>(out, toHalf(toTernary(x, 64, 0)));
-    for (let b: usize = 0; b < 16; b++) {
-      const four = load<u32>(trits + 4 * b);
-      store<u8>(out + b, four | (four >> 6) | (four >> 12) | (four >> 18), 2);
-    }
+  for (const end = x + (<usize>rows * <usize>cols << 2); x < end; x += 256, out += SIZE) q2_0Block(toTernary(x, 64, 0), out);
+}
+
+/** The block of the `trits`. */
+export function q2_0Block(scale: f32, out: usize): void {
+  store<u16>(out, toHalf(scale));
+  for (let b: usize = 0; b < 16; b++) {
+    const four = load<u32>(trits + 4 * b);
+    store<u8>(out + b, four | (four >> 6) | (four >> 12) | (four >> 18), 2);
   }
 }
 

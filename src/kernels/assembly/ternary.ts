@@ -24,6 +24,24 @@ export function toTernary(x: usize, n: usize, lost: u8): f32 {
   return scale;
 }
 
+/** x: f32[n] -> `trits`: what is nearest under a scale, which may be 0 */
+export function tritsOver(x: usize, n: usize, scale: f32): void {
+  const half = f32x4.splat(scale > 0 ? scale / 2 : Infinity);
+  for (let j: usize = 0; j < n; j += 16) {
+    const at = x + (j << 2);
+    v128.store(trits + j, i8x16.narrow_i16x8_s(
+      i16x8.narrow_i32x4_s(fourOver(at, half), fourOver(at + 16, half)),
+      i16x8.narrow_i32x4_s(fourOver(at + 32, half), fourOver(at + 48, half)),
+    ));
+  }
+}
+
+@inline
+function fourOver(x: usize, half: v128): v128 {
+  const v = v128.load(x);
+  return i32x4.add(i32x4.sub(i32x4.splat(1), f32x4.gt(v, half)), f32x4.lt(v, f32x4.neg(half)));
+}
+
 /** Half away from zero; the comparisons give -1 where they hold. */
 @inline
 function fourTrits(x: usize, inverse: v128): v128 {

@@ -15,18 +15,20 @@ function fillFractions(): void {
 }
 
 export function encode_tq1_0(x: usize, out: usize, rows: i32, cols: i32, weights: usize): void {
-  for (const end = x + (<usize>rows * <usize>cols << 2); x < end; x += 1024, out += SIZE) {
-    const scale = toTernary(x, 256, 1);
-    storeFives(trits, 32, out);
-    storeFives(trits + 16, 32, out + 16);
-    storeFives(trits + 160, 16, out + 32);
-    for (let b: usize = 0; b < 4; b++) {
-      let number: usize = 0;
-      for (let n: usize = 0; n < 16; n += 4) number = 3 * number + load<u8>(trits + 240 + b + n);
-      store<u8>(out + b, load<u8>(fractions + 3 * number), 48);
-    }
-    store<u16>(out, toHalf(scale), 52);
+  for (const end = x + (<usize>rows * <usize>cols << 2); x < end; x += 1024, out += SIZE) tq1_0Block(toTernary(x, 256, 1), out);
+}
+
+/** The block of the `trits`. */
+export function tq1_0Block(scale: f32, out: usize): void {
+  storeFives(trits, 32, out);
+  storeFives(trits + 16, 32, out + 16);
+  storeFives(trits + 160, 16, out + 32);
+  for (let b: usize = 0; b < 4; b++) {
+    let number: usize = 0;
+    for (let n: usize = 0; n < 16; n += 4) number = 3 * number + load<u8>(trits + 240 + b + n);
+    store<u8>(out + b, load<u8>(fractions + 3 * number), 48);
   }
+  store<u16>(out, toHalf(scale), 52);
 }
 
 /** 16 bytes, of which each takes five trits that lie `stride` apart */

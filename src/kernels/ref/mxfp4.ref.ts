@@ -9,8 +9,8 @@ export function packMxfp4(x: Float32Array, byte: number, out: Uint8Array): void 
 
 export const mxfp4 = blockReference('mxfp4', {
   encode(x, out) {
-    const largest = x.reduce((max, v) => Math.max(max, Math.abs(v)), 0);
-    packMxfp4(x, largest > 0 ? exponentByte(largest) : 0, out);
+    // Below 2^-125 the byte wraps around, as a C cast does on x86-64: all codes are 0 then.
+    packMxfp4(x, exponentOf(x) & 255, out);
   },
   decode(bytes, out) {
     const half = halfOfE8m0(bytes[0]);
@@ -21,9 +21,10 @@ export const mxfp4 = blockReference('mxfp4', {
 });
 
 /**
- * The exponent that puts the largest magnitude between 4 and 8, of which 6 to 8 are clipped. The logarithm is an f32, so the last
- * values below a power of two count as the power. Below 2^-125 the byte wraps around, as a C cast does on x86-64.
+ * The byte of the exponent that puts the largest of x between 4 and 8, of which 6 to 8 are clipped; negative below 2^-125. The
+ * logarithm is an f32, so the last values below a power of two count as the power.
  */
-function exponentByte(largest: number): number {
-  return (Math.floor(Math.fround(Math.log2(largest))) - 2 + 127) & 255;
+export function exponentOf(x: Float32Array): number {
+  const largest = x.reduce((max, v) => Math.max(max, Math.abs(v)), 0);
+  return largest > 0 ? Math.floor(Math.fround(Math.log2(largest))) - 2 + 127 : 0;
 }

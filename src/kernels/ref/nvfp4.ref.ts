@@ -4,27 +4,24 @@ import { doubledE2m1, e2m1Codes, halfOfUe4m3, ue4m3Of } from './e2m1.ref.ts';
 
 const f = Math.fround;
 
-/** bytes: the scale of each group. */
-export function packNvfp4(x: Float32Array, bytes: ArrayLike<number>, out: Uint8Array): void {
-  for (let g = 0; g < 4; g++) {
-    out[g] = bytes[g];
-    const codes = e2m1Codes(x.subarray(16 * g, 16 * g + 16), halfOfUe4m3(bytes[g]));
-    for (let j = 0; j < 8; j++) out[4 + 8 * g + j] = codes[j] | (codes[j + 8] << 4);
-  }
+/** Group g of a block: the byte of its scale, and codes [16]. */
+export function packGroup(g: number, byte: number, codes: Uint8Array, out: Uint8Array): void {
+  out[g] = byte;
+  for (let j = 0; j < 8; j++) out[4 + 8 * g + j] = codes[j] | (codes[j + 8] << 4);
 }
 
-/** The scale that puts the largest of x [16] on 6. */
+/** The byte of the scale that puts the largest of x [16] on 6. */
 export function nvfp4Scale(x: Float32Array): number {
   return ue4m3Of(f(x.reduce((max, v) => Math.max(max, Math.abs(v)), 0) / 6));
 }
 
 export const nvfp4 = blockReference('nvfp4', {
   encode(x, out) {
-    packNvfp4(
-      x,
-      [0, 16, 32, 48].map((at) => nvfp4Scale(x.subarray(at, at + 16))),
-      out,
-    );
+    for (let g = 0; g < 4; g++) {
+      const values = x.subarray(16 * g, 16 * g + 16);
+      const byte = nvfp4Scale(values);
+      packGroup(g, byte, e2m1Codes(values, halfOfUe4m3(byte)), out);
+    }
   },
   decode(bytes, out) {
     for (let j = 0; j < 64; j++) {

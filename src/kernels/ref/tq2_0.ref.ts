@@ -1,14 +1,17 @@
 /** TQ2_0: 256 values of -1, 0, 1 in 2 bits each, then an f16 scale; x = scale * (code - 1). 66 bytes. */
 import { blockReference, readHalf, writeHalf } from './blocks.ref.ts';
-import { toTernary } from './ternary.ref.ts';
+import { type Ternary, toTernary } from './ternary.ref.ts';
+
+export function packTq2_0({ scale, trits }: Ternary, out: Uint8Array): void {
+  trits.forEach((trit, i) => {
+    out[byteOf(i)] |= trit << shiftOf(i);
+  });
+  writeHalf(out, 64, scale);
+}
 
 export const tq2_0 = blockReference('tq2_0', {
   encode(x, out) {
-    const { scale, trits } = toTernary(x);
-    trits.forEach((trit, i) => {
-      out[byteOf(i)] |= trit << shiftOf(i);
-    });
-    writeHalf(out, 64, scale);
+    packTq2_0(toTernary(x), out);
   },
   decode(bytes, out) {
     const scale = readHalf(bytes, 64);
