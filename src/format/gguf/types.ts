@@ -69,7 +69,11 @@ export function fileTypeNamed(name: string): FileType {
   const lower = name.toLowerCase();
   if (isFileType(lower)) return lower;
   if (Object.hasOwn(aliases, lower)) return aliases[lower] as FileType;
-  throw new RecipeError({ what: 'no such GGUF file type', value: name, next: `choose one of ${Object.keys(table).filter(isFileType).join(', ')}` });
+  throw new RecipeError({
+    what: 'no such GGUF file type',
+    value: name,
+    next: `choose one of ${Object.keys(table).filter(isFileType).join(', ')}`,
+  });
 }
 
 /** The file type with llama.cpp's number, or undefined when it is not one of ours. */

@@ -32,7 +32,11 @@ function sharedScale(types: Readonly<Record<number, StorageType>>, { group, rang
   const type = types[group];
   if (type) return { type, encoder: range === 'absmax' ? 'exact' : 'search' };
   const fitting = Object.entries(types).map(([size, name]) => `--group ${size} (${name})`);
-  return { what: 'GGUF has no type with a scale for so many values', value: group, next: `use ${fitting.join(' or ')}, or --to fewbits` };
+  return {
+    what: 'GGUF has no type with a scale for so many values',
+    value: group,
+    next: `use ${fitting.join(' or ')}, or --to fewbits`,
+  };
 }
 
 export const nf4: Method = {
