@@ -36,7 +36,13 @@ export const fileTypes: Readonly<Record<string, number>> = {
   bf16: 32,
   tq1_0: 36,
   tq2_0: 37,
+  mxfp4_moe: 38,
+  q1_0: 40,
+  q2_0: 41,
 };
+
+/** Tensor types that are no file types: the file type whose base they are, which `pure` gives to all matrices. */
+const pureTypes: Readonly<Record<string, string>> = { mxfp4: 'mxfp4_moe' };
 
 export interface QuantizeOptions {
   threads?: number;
@@ -50,14 +56,15 @@ export interface QuantizeOptions {
 
 /** Returns the seconds spent in llama_model_quantize, without loading the library. */
 export function quantizeFile(input: string, output: string, type: string, options: QuantizeOptions = {}): number {
-  const ftype = fileTypes[type];
+  const pure = Object.hasOwn(pureTypes, type);
+  const ftype = fileTypes[pure ? pureTypes[type]! : type];
   if (ftype === undefined) throw new Error(`unknown file type ${type}; known: ${Object.keys(fileTypes).join(' ')}`);
   const library = openLibrary();
   const params = {
     ...library.quantizeDefaults(),
     ftype,
     nthread: options.threads ?? 2,
-    pure: options.pure ?? false,
+    pure: options.pure ?? pure,
     allow_requantize: options.requantize ?? false,
   };
   if (options.imatrix) params.imatrix = nativeImatrix(library, readGguf(options.imatrix));
@@ -98,4 +105,29 @@ function nativeImatrix({ koffi }: Library, gguf: GgufFile): bigint {
     table.set([native(Buffer.from(`${name}\0`)), native(new Uint8Array(values.buffer)), BigInt(values.length)], 3 * i);
   });
   return native(new Uint8Array(table.buffer));
+}
+
+/**
+ * Compares our blocks with those that ggml's encoder makes of the same values, tensor by tensor; for types that llama-quantize makes
+ * no files of. @param source a file of F32 tensors @param ours the same in another type, which is the only block type there
+ * @returns what was compared @throws Error at the first difference
+ */
+export function sameEncoding(source: string, ours: string): string {
+  const library = openLibrary();
+  const [from, made] = [readGguf(source), readGguf(ours)];
+  const sources = new Map(from.tensors.map((tensor) => [tensor.name, tensor]));
+  const encoded = made.tensors.filter(({ type }) => type !== 0);
+  let bytes = 0;
+  for (const tensor of encoded) {
+    const values = new Float32Array(new Uint8Array(tensorBytes(from, sources.get(tensor.name)!)).buffer);
+    const [columns = 1, rows = 1] = tensor.dimensions;
+    const blocks = new Uint8Array(tensor.bytes);
+    const written = library.quantizeChunk(tensor.type, values.subarray(0, rows * columns), blocks, 0, rows, columns, null);
+    const got = tensorBytes(made, tensor);
+    const at = blocks.subarray(0, written).findIndex((byte, i) => byte !== got[i]);
+    if (at >= 0) throw new Error(`${tensor.name}: byte ${at} of ${written} is ${got[at]}, ggml's ${blocks[at]}`);
+    bytes += written;
+  }
+  if (encoded.length === 0) throw new Error('nothing is encoded');
+  return `${bytes} bytes of ${encoded.length} tensors`;
 }

@@ -5,7 +5,11 @@
 
 import { iq4_nl } from './ref/iq4_nl.ref.ts';
 import { iq4_xs } from './ref/iq4_xs.ref.ts';
+import { mxfp4 } from './ref/mxfp4.ref.ts';
+import { nvfp4 } from './ref/nvfp4.ref.ts';
 import { bf16, f16, f32 } from './ref/plain.ref.ts';
+import { q1_0 } from './ref/q1_0.ref.ts';
+import { q2_0 } from './ref/q2_0.ref.ts';
 import { q2_k } from './ref/q2_k.ref.ts';
 import { q3_k } from './ref/q3_k.ref.ts';
 import { q4_0 } from './ref/q4_0.ref.ts';
@@ -17,6 +21,8 @@ import { q5_k } from './ref/q5_k.ref.ts';
 import { q6_k } from './ref/q6_k.ref.ts';
 import { q8_0 } from './ref/q8_0.ref.ts';
 import { searchedEncoders } from './ref/search/searched.ref.ts';
+import { tq1_0 } from './ref/tq1_0.ref.ts';
+import { tq2_0 } from './ref/tq2_0.ref.ts';
 
 export interface BlockReference {
   /** x: [rows, cols], weights: [cols] (one importance matrix row); returns the blocks of all rows. */
@@ -50,6 +56,12 @@ export const blockTypes: Record<string, BlockType> = {
   q6_k: { ref: q6_k, imatrix: 'used' },
   iq4_nl: { ref: iq4_nl, imatrix: 'used' },
   iq4_xs: { ref: iq4_xs, imatrix: 'used' },
+  mxfp4: { ref: mxfp4, imatrix: 'ignored' },
+  nvfp4: { ref: nvfp4, imatrix: 'ignored' },
+  tq1_0: { ref: tq1_0, imatrix: 'ignored' },
+  tq2_0: { ref: tq2_0, imatrix: 'ignored' },
+  q1_0: { ref: q1_0, imatrix: 'ignored' },
+  q2_0: { ref: q2_0, imatrix: 'ignored' },
 };
 
 /** Whether `search` encodes the type in a way of its own; other types have nothing to search. */

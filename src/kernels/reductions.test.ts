@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Random } from '../numeric/random.ts';
-import { storage } from '../tensor/storage.ts';
+import { type StorageType, storage } from '../tensor/storage.ts';
 import { encodeRows } from './encode.ts';
 import { blockTypes } from './encoders.ts';
 import { loadKernels } from './kernels.ts';
@@ -62,7 +62,7 @@ describe('minmax and absmax', () => {
 });
 
 describe('scales', () => {
-  const types = Object.keys(blockTypes).filter((type) => type !== 'f32' && type !== 'bf16') as (keyof typeof halfOffsets)[];
+  const types = Object.keys(halfOffsets).filter((type) => Object.hasOwn(blockTypes, type)) as (keyof typeof halfOffsets)[];
 
   it.each(types)('%s: an Inf or NaN in any of the scales is found, and nothing in sound blocks', (type) => {
     const { block, bytes } = storage[type];
@@ -86,6 +86,23 @@ describe('scales', () => {
         expect(check(spoiled)).toBe(3);
       }
     }
+  });
+
+  it('an exponent of 255 is found in MXFP4, also where the encoder wrote it; any byte is a scale of NVFP4', () => {
+    const check = (type: StorageType, x: Float32Array, spoil?: number) => {
+      const encoded = encodeRows(kernels, type, x, 320);
+      if (spoil !== undefined) encoded[spoil] = 255;
+      const at = kernels.put(encoded);
+      const bad = firstBadScale(kernels, type, at, encoded.length);
+      kernels.reset(at);
+      return bad;
+    };
+    const x = gaussian(320);
+    expect(check('mxfp4', x)).toBe(-1);
+    expect(check('mxfp4', x, 17 * 4 + 1)).toBe(-1); // a code
+    expect(check('mxfp4', x, 17 * 4)).toBe(4);
+    expect(check('mxfp4', gaussian(320).fill(2 ** -126, 64, 96))).toBe(2);
+    expect(check('nvfp4', x, 36 * 4)).toBe(-1);
   });
 
   it('f16 overflow of a block scale is found in what the encoder wrote', () => {

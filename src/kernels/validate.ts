@@ -30,9 +30,17 @@ export const halfOffsets: Partial<Record<StorageType, readonly number[]>> = {
   q2_0: [0],
 };
 
-/** Index of the first block with a NaN or Inf among its f16 scales, or -1; `length` bytes of blocks lie at `at` in the arena. */
+/** The exponent of MXFP4 that OCP reads as NaN. ggml's encoder writes it where the largest value of a block lies below 2^-125. */
+const NO_EXPONENT = 255;
+
+/** Index of the first block with a NaN or Inf among its f16 scales, or an E8M0 of 255, or -1; `length` bytes of blocks lie at `at` in the arena. */
 export function firstBadScale(kernels: Kernels, type: StorageType, at: number, length: number): number {
   const { bytes } = storage[type];
+  if (type === 'mxfp4') {
+    const blocks = kernels.bytes(at, length);
+    for (let block = 0; block * bytes < length; block++) if (blocks[block * bytes] === NO_EXPONENT) return block;
+    return -1;
+  }
   const bad = (halfOffsets[type] ?? [])
     .map((offset) => kernels.call('scales_finite', at, Math.floor(length / bytes), bytes, offset))
     .filter((block) => block >= 0);

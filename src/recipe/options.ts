@@ -316,6 +316,17 @@ function setGrid(
   delete recipe.fileType;
   delete recipe.scheme;
   if (container === 'gguf') {
+    if (method.ggufType) {
+      if (activationBits !== undefined) ggufIntegers(options, bits); // refuses it
+      const range = options.range === undefined ? {} : { range: listed(options.range) ?? rangeNamed(options.range, true) };
+      const said = { ...methodOptions({ ...options, bits, group }, method), ...range };
+      method.scheme?.(said); // refuses a range that the method does not have
+      const found = method.ggufType(said);
+      if (!('type' in found)) throw new RecipeError({ ...found, where: `--method ${options.method} --to gguf` });
+      recipe.scheme = { kind: 'storage', type: found.type };
+      if (options.encoder === undefined) recipe.encoder = found.encoder;
+      return;
+    }
     if (options.method !== undefined && options.method !== 'rtn' && !method.takes.includes('type')) {
       throw new RecipeError({
         what: `GGUF has no type for what ${options.method} makes`,

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { open } from '../format/index.ts';
 import { randomTensor, syntheticBag, syntheticModel } from '../format/synthetic.fixture.ts';
 import { MemoryStore } from '../io/index.ts';
-import { plan } from '../recipe/index.ts';
+import { parseRecipe, plan } from '../recipe/index.ts';
 import { convertRecipe } from './convert.ts';
 import { run } from './run.ts';
 
@@ -59,5 +59,19 @@ describe('convertRecipe', () => {
     ]);
     const written = await open({ store, name: 'a.safetensors' });
     expect(written.tensors.map(({ name, type }) => `${name} ${type}`).sort()).toEqual(['[ids]* i32', 'w f32']);
+  });
+
+  test.each([
+    ['mxfp4', { kind: 'mx', element: 'e2m1', exponent: 'best' }],
+    ['tq2_0', { kind: 'table', table: 'ternary', granularity: { group: 256 }, range: 'mse', scaleType: 'f16' }],
+    ['q2_0', { kind: 'table', table: 'ternary', granularity: { group: 64 }, range: 'mse', scaleType: 'f16' }],
+    ['q1_0', { kind: 'table', table: 'binary', granularity: { group: 128 }, range: 'mse', scaleType: 'f16' }],
+  ] as const)('%s holds the same values: nothing is encoded again', async (type, scheme) => {
+    const store = new MemoryStore();
+    const bag = await syntheticBag([['w', randomTensor([6, 256], 1, 'f32')]]);
+    await run(await plan(bag, parseRecipe({ version: 1, container: 'fewbits', scheme }), { output: 'a.safetensors' }), store);
+    const quantized = await open({ store, name: 'a.safetensors' });
+    const report = await run(await plan(quantized, convertRecipe(quantized, 'gguf', lossless), { output: 'a.gguf' }), store);
+    expect(report.tensors.map((tensor) => [tensor.scheme, tensor.maxError])).toEqual([[type, 0]]);
   });
 });

@@ -68,10 +68,14 @@ export function checkFinite(task: TileTask, kernels: Kernels, at: number, first:
 function checkScales(task: TileTask, kernels: Kernels, at: number, length: number, type: StorageType): void {
   const block = firstBadScale(kernels, type, at, length);
   if (block < 0) return;
+  const place = { where: task.name, value: `block ${block} of the tile that starts at row ${task.rows[0]}` };
+  if (type === 'mxfp4') {
+    const what = "the largest value of a block is so small (below 2^-125) that ggml's exponent is the NaN of E8M0";
+    throw new NumericError({ what, ...place, next: 'use --encoder search, or keep this tensor (--keep)' });
+  }
   throw new NumericError({
     what: `a value or block scale is beyond the range of f16 in ${type}`,
-    where: task.name,
-    value: `block ${block} of the tile that starts at row ${task.rows[0]}`,
+    ...place,
     limit: 65504,
     next: 'keep this tensor at high precision (--keep) or choose bf16',
   });

@@ -230,9 +230,13 @@ function alignmentOf(metadata: Entry[]): number | undefined {
   return value?.type === 'u32' ? value.value : undefined;
 }
 
+/** Types that runtimes with a llama.cpp of their own may not have yet. */
+const late: readonly StorageType[] = ['tq1_0', 'tq2_0', 'nvfp4', 'q1_0', 'q2_0'];
+
 function runtimes(layout: Layout, model: Model): string[] {
   if (!model.spec && !model.checkpoint.gguf) return ['fewbits']; // a bag of tensors is no model to anyone else
   const types = new Set(layout.tensors.map((tensor) => (tensor.scheme as { type: StorageType }).type));
   const all = ['llama.cpp', 'node-llama-cpp', 'ollama', 'LM Studio', 'fewbits'];
+  if (late.some((type) => types.has(type))) return [...all.slice(0, 2), 'fewbits'];
   return types.has('bf16') ? [...all.slice(0, 3), 'fewbits'] : all;
 }

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { decodeRows, loadKernels } from '../../kernels/index.ts';
-import { quantizeMatrix } from '../../quantize/index.ts';
+import { dequantizeTile, quantizeMatrix } from '../../quantize/index.ts';
+import { encodeRows, schemeForm } from '../../quantize/kinds/encode.ts';
 import { integerForm } from '../../quantize/kinds/integer.ts';
-import type { IntegerScheme } from '../../quantize/scheme.ts';
+import type { IntegerScheme, WeightScheme } from '../../quantize/scheme.ts';
 import { randomValues } from '../synthetic.fixture.ts';
 import { exactBlocks, exactTypeOf } from './from-tile.ts';
 
@@ -54,4 +55,40 @@ describe('blocks decode to the values of the tile, bit for bit', () => {
       }
     });
   }
+});
+
+describe('small floats, trits and signs decode to the values of the tile, bit for bit', () => {
+  const cols = 512;
+  const x = randomValues(3 * cols, 5).map((value, i) => (i % 50 === 0 ? value * 6 : i % 7 === 0 ? -1e-9 : value));
+  const table = (name: 'ternary' | 'binary', group: number): WeightScheme => ({
+    ...{ kind: 'table', table: name, range: 'mse', scaleType: 'f16' },
+    granularity: { group },
+  });
+
+  test.each<[string, WeightScheme, string | undefined]>([
+    ['mx, better exponent', { kind: 'mx', element: 'e2m1', exponent: 'best' }, 'mxfp4'],
+    ['mx of 6 bits', { kind: 'mx', element: 'e2m3', exponent: 'best' }, undefined],
+    ['nvfp4', { kind: 'nvfp4', scale: 'six' }, undefined],
+    ['ternary by 64', table('ternary', 64), 'q2_0'],
+    ['ternary by 128', table('ternary', 128), 'q2_0'],
+    ['ternary by 256', table('ternary', 256), 'tq2_0'],
+    ['ternary by 32', table('ternary', 32), undefined],
+    ['binary by 128', table('binary', 128), 'q1_0'],
+    ['binary by 64', table('binary', 64), undefined],
+    ['values kept apart', { ...table('ternary', 256), split: { sparse: { share: 0.01, by: 'magnitude' } } }, undefined],
+  ])('%s: %s', async (_, scheme, type) => {
+    const found = exactTypeOf(schemeForm(scheme, cols), cols);
+    expect(found).toBe(type);
+    if (!found) return;
+    const kernels = await loadKernels();
+    const tile = encodeRows(x, { name: 'a', shape: [3, cols], from: 0, to: 3 }, scheme, {});
+    const decoded = decodeRows(
+      kernels,
+      found,
+      exactBlocks(tile, found, (r) => r),
+      x.length,
+    );
+    expect(decoded.map((value) => value + 0)).toEqual(dequantizeTile(tile).map((value) => value + 0)); // -0 + 0 = 0
+    expect(decoded.some((value) => value !== 0)).toBe(true);
+  });
 });

@@ -76,6 +76,8 @@ const down: Rules = {
   q5_0: firstEighth('q5_1', ({ imatrix }) => imatrix),
 };
 
+/** The embedding of models that have an output matrix of their own. */
+const embedding: Rules = { tq1_0: 'q4_k', tq2_0: 'q4_k', q2_0: 'q4_k' };
 const attentionOutput: Rules = { q2_k: 'q3_k', q3_k_m: 'q4_k', q3_k_l: 'q5_k' };
 const attentionOutputFalcon: Rules = { q3_k_l: 'q4_k' };
 /** Mixtures of exactly eight experts: attention is a small part of the file. */
@@ -101,6 +103,8 @@ export function mixtureType(fileType: FileType, base: StorageType, category: Cat
       return look(down);
     case 'attentionOutput':
       return look(place.falcon ? attentionOutputFalcon : place.experts === 8 ? attentionOutput8 : attentionOutput);
+    case 'embedding':
+      return look(embedding);
     default:
       return base;
   }

@@ -48,19 +48,25 @@ describe.each(Object.entries(shapes))('types of %s', (_, shape) => {
     }),
   );
 
-  test('golden data covers the file types', () => expect(cases.length).toBeGreaterThanOrEqual(34));
+  test('golden data covers the file types', () => expect(cases.length).toBeGreaterThanOrEqual(44));
 
   test.each(cases)('$fileType, importance matrix $imatrix', ({ fileType, imatrix, want }) => {
-    const choices = chooseTypes({
-      architecture: shape.arch,
-      layers,
-      heads: shape.kv['attention.head_count']!,
-      kvHeads: shape.kv['attention.head_count_kv']!,
-      experts: shape.kv['expert_count'] ?? 0,
-      tensors,
-      fileType,
-      imatrix,
-    });
+    const choose = () =>
+      chooseTypes({
+        architecture: shape.arch,
+        layers,
+        heads: shape.kv['attention.head_count']!,
+        kvHeads: shape.kv['attention.head_count_kv']!,
+        experts: shape.kv['expert_count'] ?? 0,
+        tensors,
+        fileType,
+        imatrix,
+      });
+    if (want['error']) {
+      expect(choose).toThrow(/no type stands in for it/);
+      return;
+    }
+    const choices = choose();
     const got = new Map(tensors.map(({ ggufName }, i) => [ggufName, choices[i]!]));
     for (const [pattern, types] of Object.entries(want)) {
       if (!pattern.endsWith('.weight')) continue;
@@ -139,4 +145,7 @@ test('file types by name and number', () => {
   expect(() => fileTypeNamed('constructor')).toThrow(/no such GGUF file type/);
   expect(fileTypeOf(15)).toBe('q4_k_m');
   expect(fileTypeOf(999)).toBeUndefined();
+  // llama.cpp has a number for NVFP4 files, and no mixture.
+  expect(fileTypeOf(39)).toBe('nvfp4');
+  expect(() => fileTypeNamed('nvfp4')).toThrow(/no such GGUF file type/);
 });

@@ -15,6 +15,10 @@ export interface FileTypeInfo {
   readonly base: StorageType;
   /** llama-quantize refuses to make such a file without an importance matrix. */
   readonly needsImatrix?: true;
+  /** The type of all that is no stack of experts. */
+  readonly dense?: StorageType;
+  /** llama.cpp loads such files but has no mixture for them: the name is a tensor type only. */
+  readonly loadedOnly?: true;
 }
 
 const table = {
@@ -38,6 +42,12 @@ const table = {
   q6_k: { ftype: 18, base: 'q6_k' },
   iq4_nl: { ftype: 25, base: 'iq4_nl' },
   iq4_xs: { ftype: 30, base: 'iq4_xs' },
+  tq1_0: { ftype: 36, base: 'tq1_0' },
+  tq2_0: { ftype: 37, base: 'tq2_0' },
+  mxfp4_moe: { ftype: 38, base: 'mxfp4', dense: 'q8_0' },
+  nvfp4: { ftype: 39, base: 'nvfp4', loadedOnly: true },
+  q1_0: { ftype: 40, base: 'q1_0' },
+  q2_0: { ftype: 41, base: 'q2_0' },
 } as const satisfies Record<string, FileTypeInfo>;
 
 export type FileType = keyof typeof table;
@@ -46,8 +56,9 @@ export const fileTypes: Readonly<Record<FileType, FileTypeInfo>> = table;
 /** llama-quantize's short names. */
 const aliases: Readonly<Record<string, FileType>> = { q3_k: 'q3_k_m', q4_k: 'q4_k_m', q5_k: 'q5_k_m' };
 
+/** Whether a mixture is called `name`. */
 export function isFileType(name: string): name is FileType {
-  return Object.hasOwn(table, name);
+  return Object.hasOwn(table, name) && !fileTypes[name as FileType].loadedOnly;
 }
 
 /**
@@ -58,7 +69,11 @@ export function fileTypeNamed(name: string): FileType {
   const lower = name.toLowerCase();
   if (isFileType(lower)) return lower;
   if (Object.hasOwn(aliases, lower)) return aliases[lower] as FileType;
-  throw new RecipeError({ what: 'no such GGUF file type', value: name, next: `choose one of ${Object.keys(table).join(', ')}` });
+  throw new RecipeError({
+    what: 'no such GGUF file type',
+    value: name,
+    next: `choose one of ${Object.keys(table).filter(isFileType).join(', ')}`,
+  });
 }
 
 /** The file type with llama.cpp's number, or undefined when it is not one of ours. */
@@ -106,7 +121,7 @@ export interface TypeChoice {
  */
 export function chooseTypes(question: TypeQuestion): TypeChoice[] {
   const { tensors, fileType, layers, experts = 0 } = question;
-  const base = fileTypes[fileType].base;
+  const { base, dense } = fileTypes[fileType];
   const categories = tensors.map(({ ggufName }) => categoryOf(ggufName));
   const tied = !categories.includes('output');
   const values = categories.filter((category) => category === 'v').length;
@@ -118,8 +133,10 @@ export function chooseTypes(question: TypeQuestion): TypeChoice[] {
     llama70b: question.architecture === 'llama' && layers === 80 && question.heads !== question.kvHeads,
   };
 
-  const wantedFor = (category: Category, cols: number, index: number): StorageType => {
+  const wantedFor = (category: Category, shape: readonly number[], index: number): StorageType => {
     if (!isMixed(base) || question.pure) return base;
+    if (dense) return (shape.at(-3) ?? 1) > 1 ? base : dense;
+    const cols = shape.at(-1)!;
     if (category === 'output' || (tied && category === 'embedding')) return outputType(base, cols, place.falcon);
     return mixtureType(fileType, base, category, { ...place, index, count: category === 'v' ? values : layers });
   };
@@ -139,7 +156,7 @@ export function chooseTypes(question: TypeQuestion): TypeChoice[] {
     seen.set(category, nth + 1);
     // A layer of a mixture of experts may hold several tensors of a category: its number is read from the name.
     const index = experts > 1 && category === 'down' ? layerOf(ggufName) : nth;
-    const wanted = wantedFor(category, cols, index);
+    const wanted = wantedFor(category, shape, index);
     const fitting = isMixed(base) ? fittingType(wanted, cols) : wanted;
     choices[i] = {
       type: fitting,

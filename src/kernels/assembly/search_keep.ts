@@ -26,7 +26,7 @@ export function keepBetter(
 }
 
 /** sum w (x - y)^2: those of even and of odd columns, then both. */
-function loss(x: usize, y: usize, w: usize, n: i32): f64 {
+export function loss(x: usize, y: usize, w: usize, n: i32): f64 {
   let sum = f64x2.splat(0);
   for (const end = x + (<usize>n << 2); x < end; x += 16, y += 16, w += 16) {
     const a = v128.load(x), b = v128.load(y), c = v128.load(w);

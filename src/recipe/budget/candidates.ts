@@ -11,11 +11,14 @@ import { type StorageType, storage } from '../../tensor/storage.ts';
 /** @param weightType dtype of the model's matrices: tools of some containers compute in it. */
 type Candidates = (cols: number, weightType: WeightType) => Scheme[];
 
+/** Of their size, or nearly, others lose far less on weights that were not trained for them; and older runtimes lack them. */
+const neverChosen: ReadonlySet<StorageType> = new Set(['mxfp4', 'nvfp4', 'tq1_0', 'tq2_0', 'q1_0', 'q2_0']);
+
 const byContainer: Readonly<Partial<Record<ContainerName, Candidates>>> = {
   gguf: (cols, weightType) =>
     (Object.keys(blockTypes) as StorageType[]).flatMap((type) => {
       const taken = storage[type].block > 1 ? blockTypes[type]!.imatrix !== 'required' : type === 'f16' && weightType === 'f32';
-      return taken && fits(type, cols) ? [{ kind: 'storage', type }] : [];
+      return taken && !neverChosen.has(type) && fits(type, cols) ? [{ kind: 'storage', type }] : [];
     }),
   fewbits: (cols) => [
     ...([2, 3, 4, 5, 6, 8] as const).map((bits) => integers(bits, groupOf(cols, 64))),

@@ -12,6 +12,10 @@ export const mx: Method = {
   group: 32,
   takes: [],
   scheme: ({ bits }) => ({ kind: 'mx', element: elements[bits]!, exponent: 'best' }),
+  ggufType: ({ bits }) =>
+    bits === 4
+      ? { type: 'mxfp4', encoder: 'search' }
+      : { what: 'of the MX formats GGUF has MXFP4 alone', value: `${bits} bits`, next: 'use --bits 4, or --to fewbits' },
 };
 
 export const nvfp4: Method = {
@@ -22,4 +26,8 @@ export const nvfp4: Method = {
   group: 16,
   takes: [],
   scheme: () => ({ kind: 'nvfp4', scale: 'four-over-six' }),
+  ggufType: () => ({
+    what: 'the type NVFP4 of GGUF has no scale for the whole tensor, and these blocks lie under one',
+    next: 'use --type nvfp4 --encoder search, or --to fewbits',
+  }),
 };

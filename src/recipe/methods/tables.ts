@@ -1,7 +1,8 @@
 /** Methods that are one list of values under a scale. */
 import { RecipeError } from '../../errors.ts';
 import type { TableName, TableScheme } from '../../quantize/scheme.ts';
-import { granularityOf, type Method, type MethodOptions } from './types.ts';
+import type { StorageType } from '../../tensor/storage.ts';
+import { type GgufRefusal, type GgufType, granularityOf, type Method, type MethodOptions } from './types.ts';
 
 const searches = ['absmax', 'mse', 'imatrix'] as const;
 
@@ -23,6 +24,18 @@ function tableOf(table: TableName, { group, range, doubleQuant }: MethodOptions)
     range: chosen,
     scaleType: doubleQuant ? 'f32' : 'f16',
     ...nested,
+  };
+}
+
+/** The ggml type with one f16 scale for so many values, by group. */
+function sharedScale(types: Readonly<Record<number, StorageType>>, { group, range }: MethodOptions): GgufType | GgufRefusal {
+  const type = types[group];
+  if (type) return { type, encoder: range === 'absmax' ? 'exact' : 'search' };
+  const fitting = Object.entries(types).map(([size, name]) => `--group ${size} (${name})`);
+  return {
+    what: 'GGUF has no type with a scale for so many values',
+    value: group,
+    next: `use ${fitting.join(' or ')}, or --to fewbits`,
   };
 }
 
@@ -54,6 +67,7 @@ export const ternary: Method = {
   group: 64,
   takes: ['group', 'range'],
   scheme: (options) => tableOf('ternary', { ...options, range: options.range ?? 'mse' }),
+  ggufType: (options) => sharedScale({ 64: 'q2_0', 256: 'tq2_0' }, options),
 };
 
 export const binary: Method = {
@@ -64,4 +78,11 @@ export const binary: Method = {
   group: 64,
   takes: ['group', 'range'],
   scheme: (options) => tableOf('binary', { ...options, range: options.range ?? 'mse' }),
+  // ggml's scale of signs is the mean magnitude, the one of least error: there is nothing to search.
+  ggufType: (options) => {
+    const { range = 'mse' } = options;
+    const next = 'leave --range out, or use --to fewbits';
+    if (range !== 'mse') return { what: 'the scale of q1_0 is the mean magnitude', value: range, next };
+    return { ...sharedScale({ 128: 'q1_0' }, options), encoder: 'exact' };
+  },
 };

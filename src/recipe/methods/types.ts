@@ -1,6 +1,8 @@
 import type { ContainerName } from '../../format/types.ts';
+import type { Encoder } from '../../kernels/index.ts';
 import type { Granularity, RangeName, Rounding, WeightScheme } from '../../quantize/scheme.ts';
 import type { ActivationScheme } from '../../quantized/types.ts';
+import type { StorageType } from '../../tensor/storage.ts';
 import type { Calibration, RecipeInput } from '../schema.ts';
 
 /** What options of the command line say to a method. */
@@ -22,6 +24,18 @@ export interface MethodOptions {
   kv: boolean;
 }
 
+/** A ggml type whose levels are those of a method. Its own encoder may take other ones: search fits them to the error. */
+export interface GgufType {
+  type: StorageType;
+  encoder: Encoder;
+}
+
+export interface GgufRefusal {
+  what: string;
+  value?: string | number;
+  next: string;
+}
+
 /** A method is a recipe fragment under a name. A new one is a file of this folder and a row of registry.ts. */
 export interface Method {
   /** One line for help and tables. */
@@ -37,6 +51,8 @@ export interface Method {
   readonly takes: readonly ('group' | 'symmetric' | 'range' | 'doubleQuant' | 'alpha' | 'threshold' | 'type')[];
   /** Absent where weights stay as they are. */
   scheme?(options: MethodOptions): WeightScheme;
+  /** Which type of GGUF means the same values, or why none does and which comes nearest. */
+  ggufType?(options: MethodOptions): GgufType | GgufRefusal;
   /** Whether it is symmetric where no option says. */
   readonly symmetric?: boolean;
   /** Integer grids: the range is searched from the formula of the container. */

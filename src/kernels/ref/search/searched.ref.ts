@@ -10,6 +10,9 @@ import { iq4_nl } from '../iq4_nl.ref.ts';
 import { iq4_xs, packIq4Xs } from '../iq4_xs.ref.ts';
 import { packLevels32 } from '../k-affine.ref.ts';
 import { roundToGrid } from '../k-common.ref.ts';
+import { mxfp4 } from '../mxfp4.ref.ts';
+import { nvfp4 } from '../nvfp4.ref.ts';
+import { packQ2_0, q2_0 } from '../q2_0.ref.ts';
 import { packQ2_K, q2_k } from '../q2_k.ref.ts';
 import { packQ3_K, q3_k } from '../q3_k.ref.ts';
 import { packQ4_0, q4_0 } from '../q4_0.ref.ts';
@@ -20,11 +23,16 @@ import { packQ5_1, q5_1 } from '../q5_1.ref.ts';
 import { packQ5_K, q5_k } from '../q5_k.ref.ts';
 import { packQ6_K, q6_k } from '../q6_k.ref.ts';
 import { q8_0 } from '../q8_0.ref.ts';
+import { packTq1_0, tq1_0 } from '../tq1_0.ref.ts';
+import { packTq2_0, tq2_0 } from '../tq2_0.ref.ts';
 import { type AffineSearch, fitAffine } from './affine.ref.ts';
 import { type AffineLevels, searchAffineBlock } from './affine-block.ref.ts';
+import { searchMxfp4, searchNvfp4 } from './floats.ref.ts';
 import { iq4, wholeNumbers } from './grids.ref.ts';
+import { loss } from './loss.ref.ts';
 import { fitScale, type Places } from './scale.ref.ts';
 import { type ScaledLevels, type ScaledSearch, searchScaled } from './scaled-block.ref.ts';
+import { searchTernary } from './ternary.ref.ts';
 import { storedUnit, type UnitSearch } from './units.ref.ts';
 
 const f = Math.fround;
@@ -178,16 +186,15 @@ const searches = {
   ),
   q4_k: superAffine32(15, packQ4_K),
   q5_k: superAffine32(31, packQ5_K),
+  mxfp4: searchMxfp4,
+  nvfp4: searchNvfp4,
+  tq1_0: (x, w, out) => packTq1_0(searchTernary(x, w), out),
+  tq2_0: (x, w, out) => packTq2_0(searchTernary(x, w), out),
+  q2_0: (x, w, out) => packQ2_0(searchTernary(x, w), out),
 } satisfies Partial<Record<StorageType, Search>>;
 
-const exact = { q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs };
-
-/** sum w (x - y)^2 in f64: those of even and of odd columns, then both. x, y, w: [n] */
-function loss(x: Float32Array, y: Float32Array, w: Float32Array): number {
-  const sums = [0, 0];
-  for (let i = 0; i < x.length; i++) sums[i & 1]! += w[i]! * (x[i]! - y[i]!) * (x[i]! - y[i]!);
-  return sums[0]! + sums[1]!;
-}
+const integers = { q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k };
+const exact = { ...integers, iq4_nl, iq4_xs, mxfp4, nvfp4, tq1_0, tq2_0, q2_0 };
 
 function searched(type: keyof typeof searches): BlockReference['encode'] {
   const { block, bytes } = storage[type];
