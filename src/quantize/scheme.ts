@@ -1,5 +1,6 @@
 import type { ActivationScheme, Arithmetic } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
+import type { ObserverName, ObserverOptions } from './observer/types.ts';
 
 /** Who shares a scale: the whole tensor, one output row, or `group` consecutive inputs of one output row. */
 export type Granularity = 'tensor' | 'channel' | { group: number };
@@ -71,11 +72,18 @@ export interface NestedScales {
   per: 'row' | 'tensor';
 }
 
+/** How a run quantizes the input of a linear. What the codes of a static one cover, an observer finds on calibration text. */
+export interface InputScheme extends ActivationScheme {
+  /** Default: minmax. */
+  observer?: ObserverName;
+  observerOptions?: Omit<ObserverOptions, 'codes' | 'symmetric'>;
+}
+
 /** What a scheme of any grid can say besides its grid. */
 export interface SchemeExtras {
   rounding?: Rounding;
   /** How the input of the linear is quantized at run time. */
-  input?: ActivationScheme;
+  input?: InputScheme;
   split?: Split;
   /** A factor for each column, found by balancing rows and columns: SINQ (arXiv 2509.22944). */
   balance?: 'sinkhorn';

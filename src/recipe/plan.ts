@@ -15,7 +15,7 @@ import type { KvScheme } from '../quantized/types.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
 import { peakMemory, spillBytes } from './memory.ts';
-import { hasInput, needsOf, transformNeeds } from './needs.ts';
+import { hasInput, needsOf, staticInput, transformNeeds } from './needs.ts';
 import { type PlanNode, planNodes } from './nodes.ts';
 import { checkDecoder, parameters, type Resolved, resolveSchemes } from './resolve.ts';
 import { keptTypes, type RewrittenModel, rewrittenModel } from './rewritten.ts';
@@ -224,7 +224,10 @@ function plannedCalibration(
     });
   }
   if (statistics) {
-    for (const { tensor, scheme } of needing) checkStatistics(statistics, tensor, needsOf(scheme));
+    for (const { tensor, scheme } of needing) {
+      checkObserver(statistics, tensor, scheme);
+      checkStatistics(statistics, tensor, needsOf(scheme));
+    }
     return undefined;
   }
   const { spec } = model;
@@ -310,6 +313,17 @@ function isQuantized(scheme: Scheme): boolean {
 /** What of it is the recipe's. */
 function statedOf({ tokens: _, layers: __, ...stated }: PlannedCalibration): Calibration {
   return stated;
+}
+
+/** A file tells the extremes over all tokens: no observer that looks at windows one after another. */
+function checkObserver(statistics: StatisticsReader, { name }: WeightTensor, scheme: Scheme): void {
+  const { observer = 'minmax' } = staticInput(scheme) ?? {};
+  if (observer === 'minmax') return;
+  throw new RecipeError({
+    what: `a statistics file holds the extremes of inputs, and ${observer} looks at the inputs themselves`,
+    where: `${statistics.name}: ${linearOf(name)}`,
+    next: 'leave --stats out, or choose the observer minmax',
+  });
 }
 
 function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightTensor, kinds: readonly StatisticKind[]): void {

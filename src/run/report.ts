@@ -40,6 +40,8 @@ export interface Report {
   statistics?: CalibrationFacts['statistics'];
   /** How the Hessian of each input was solved. */
   solves?: CalibrationFacts['solves'];
+  /** Scales of static inputs. */
+  inputs?: CalibrationFacts['inputs'];
   tensors: TensorReport[];
 }
 
