@@ -12,7 +12,7 @@ import type { Unplaced } from './folder.ts';
 import { exactFormOf } from './gguf/to-tile.ts';
 import { packingOf } from './packings.ts';
 import { leastCommonMultiple, rowMultipleOf } from './row-order.ts';
-import { type InputNames, inputHeads, placedInput } from './static-inputs.ts';
+import { exactScaleType, type InputNames, inputHeads, placedInput } from './static-inputs.ts';
 import { tileLabel } from './tile-fields.ts';
 import type { LayoutRequest, Model, WeightTensor } from './types.ts';
 
@@ -20,7 +20,7 @@ import type { LayoutRequest, Model, WeightTensor } from './types.ts';
 export interface LinearFields {
   container: string;
   form(scheme: IntegerScheme): TileForm;
-  holds(form: TileForm, shape: readonly number[]): TileForm | string;
+  holds(form: TileForm, shape: readonly number[], input?: ActivationScheme): TileForm | string;
   /** The safetensors entry of a field. */
   head(module: string, key: string, form: TileForm, shape: readonly [out: number, input: number]): TensorHead;
   constants?(module: string, form: TileForm, shape: readonly [out: number, input: number]): Unplaced['constants'];
@@ -109,7 +109,7 @@ function linearOf(tensor: WeightTensor, scheme: Scheme, fields: LinearFields): L
   }
   if (scheme.kind !== 'keep' || !isLinear(tensor)) return undefined;
   const codes = stored.form === 'tile' ? stored.tile : stored.form === 'storage' ? exactFormOf(stored.type) : undefined;
-  const held = codes && holds(codes, shape);
+  const held = codes && holds(codes, shape, tensor.input);
   if (typeof held === 'object' && tensor.input) checkHeldInput(tensor.input, name, fields);
   return typeof held === 'object' ? { module, role, form: held, ...(tensor.input && { input: tensor.input }) } : undefined;
 }
@@ -135,9 +135,7 @@ function placedLinear(tensor: WeightTensor, scheme: Scheme, { form, input }: Lin
     head: fields.head(module, key, form, matrix),
     ...size,
   }));
-  const levels =
-    fields.input &&
-    placedInput(input, inputHeads(input, stored.cols, fields.input.names(module), form.scale.stored as InputScaleType));
+  const levels = fields.input && input && placedInput(input, headsOf(input, module, stored.cols, form, fields.input));
   const constants = [...(fields.constants?.(module, form, matrix) ?? []), ...(levels?.constants ?? [])];
   const rowMultiple = leastCommonMultiple(rowMultipleOf(stored), packing.rowMultiple(form));
   const placed = { name, source: name, role, shape, from: stored, scheme, label: tileLabel(form), tile: form, rowMultiple };
@@ -147,6 +145,16 @@ function placedLinear(tensor: WeightTensor, scheme: Scheme, { form, input }: Lin
     ...(constants.length > 0 && { constants }),
     ...(levels?.input && { input: levels.input }),
   };
+}
+
+function headsOf(
+  input: ActivationScheme,
+  module: string,
+  cols: number,
+  form: TileForm,
+  { names }: NonNullable<LinearFields['input']>,
+) {
+  return inputHeads(input, cols, names(module), exactScaleType(input, form.scale.stored as InputScaleType));
 }
 
 function placedPlain({ name, role, shape, stored }: WeightTensor, type: StorageType): Unplaced {

@@ -6,6 +6,7 @@ import type { TensorHead } from '../checkpoint/safetensors/index.ts';
 import type { Checkpoint, TensorEntry } from '../checkpoint/types.ts';
 import { FormatError } from '../errors.ts';
 import { read } from '../io/index.ts';
+import { floatTypes } from '../numeric/float.ts';
 import { type InputScaleType, inputLevels } from '../quantize/activations.ts';
 import type { ActivationScheme } from '../quantized/types.ts';
 import { fromF32, toF32 } from '../tensor/index.ts';
@@ -35,6 +36,12 @@ export function inputHeads(
   const shape = [inputLevels(input, width)];
   const scale = { key: 'scale' as const, head: { name: names.scale, type, shape } };
   return input.symmetric ? [scale] : [scale, { key: 'zero' as const, head: { name: names.zero, type: 'i8' as const, shape } }];
+}
+
+/** The dtype for scales that are known already: the wanted one where it holds them as they are, else f32. */
+export function exactScaleType({ levels }: ActivationScheme, wanted: InputScaleType): InputScaleType {
+  const { round } = floatTypes[wanted];
+  return levels?.scale.every((scale) => round(scale) === scale) === false ? 'f32' : wanted;
 }
 
 /** Levels that are known already become constants of the layout, and others places that the run fills. */

@@ -9,7 +9,7 @@ export type Granularity = 'tensor' | 'channel' | { group: number };
 export type RangeName = 'absmax-narrow' | 'absmax-full' | 'absmax-half' | 'absmax-gptq' | 'minmax' | ClippingRange;
 
 /** Ranges that may leave values outside: they have to see all values that share a scale at once. */
-export const clippingRanges = ['percentile', 'mse', 'sqnr', 'entropy', 'hqq', 'imatrix', 'output-mse'] as const;
+export const clippingRanges = ['percentile', 'mse', 'sqnr', 'entropy', 'hqq', 'imatrix', 'output-mse', 'cross-entropy'] as const;
 export type ClippingRange = (typeof clippingRanges)[number];
 
 /** Rules that only one container has by custom, beside those that recipes name. */
@@ -23,6 +23,8 @@ export interface RangeOptions {
   steps?: number;
   /** The error is |x - x̂| to this power; mse: 2 by default (llm-compressor and GPTQ use 2.4), hqq: 0.7. */
   power?: number;
+  /** cross-entropy: what the limits of mse are multiplied by, found by a run. */
+  factor?: number;
   /** Ranges that clip: the range whose formula turns the limits they find into a scale (default absmax-narrow or minmax). */
   base?: Exclude<RangeName | ContainerRange, ClippingRange>;
 }

@@ -2,7 +2,7 @@
 import type { Model, WeightTensor } from '../format/types.ts';
 import { roleGroups } from '../model/types.ts';
 import { schemeNeeds } from '../quantize/kinds/encode.ts';
-import { type InputScheme, isWeightScheme, type Scheme } from '../quantize/scheme.ts';
+import { type InputScheme, type IntegerScheme, isWeightScheme, type Scheme } from '../quantize/scheme.ts';
 import type { StatisticKind } from '../quantize/statistics.ts';
 import { storageKind } from '../tensor/storage.ts';
 import type { Transform } from './schema.ts';
@@ -20,6 +20,11 @@ export function needsOf(scheme: Scheme): readonly StatisticKind[] {
 export function staticInput(scheme: Scheme): InputScheme | undefined {
   const input = isWeightScheme(scheme) ? scheme.input : undefined;
   return input && !input.dynamic ? input : undefined;
+}
+
+/** Whether the scheme's range is chosen by the loss of the whole model. */
+export function looksAtLoss(scheme: Scheme): scheme is IntegerScheme {
+  return scheme.kind === 'integer' && scheme.range === 'cross-entropy';
 }
 
 const needed: Readonly<Record<Transform['kind'], readonly StatisticKind[]>> = {

@@ -15,7 +15,7 @@ import type { KvScheme } from '../quantized/types.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
 import { peakMemory, spillBytes } from './memory.ts';
-import { hasInput, needsOf, staticInput, transformNeeds } from './needs.ts';
+import { hasInput, looksAtLoss, needsOf, staticInput, transformNeeds } from './needs.ts';
 import { type PlanNode, planNodes } from './nodes.ts';
 import { checkDecoder, parameters, type Resolved, resolveSchemes } from './resolve.ts';
 import { keptTypes, type RewrittenModel, rewrittenModel } from './rewritten.ts';
@@ -215,12 +215,20 @@ function plannedCalibration(
   const needing = schemes.filter(({ scheme }) => needsOf(scheme).length > 0);
   const [first] = needing;
   const looking = recipe.transforms?.find((one) => transformNeeds(one).length > 0);
-  if (!first && !looking) return undefined;
+  const byLoss = schemes.find(({ scheme }) => looksAtLoss(scheme));
+  if (!first && !looking && !byLoss) return undefined;
   if (statistics && recipe.transforms) {
     throw new RecipeError({
       what: `${recipe.transforms[0]!.kind} changes the inputs that these statistics speak of`,
       where: statistics.name,
       next: 'leave --stats out: the run collects what it needs, or use a method without a transform',
+    });
+  }
+  if (statistics && byLoss) {
+    throw new RecipeError({
+      what: 'cross-entropy runs the model on a text, and statistics of inputs do not tell its loss',
+      where: statistics.name,
+      next: 'leave --stats out, or choose the range mse, imatrix or output-mse',
     });
   }
   if (statistics) {
@@ -233,9 +241,11 @@ function plannedCalibration(
   const { spec } = model;
   if (!spec) {
     throw new RecipeError({
-      what: `${first ? needsOf(first.scheme).join(' and ') : looking!.kind} of the inputs can only be collected from a model that can be run`,
-      where: first?.tensor.name ?? model.name,
-      next: 'give a statistics file with --stats, or use --method rtn',
+      what: byLoss
+        ? 'the range cross-entropy is chosen by the loss of a model that can be run'
+        : `${first ? needsOf(first.scheme).join(' and ') : looking!.kind} of the inputs can only be collected from a model that can be run`,
+      where: (byLoss ?? first)?.tensor.name ?? model.name,
+      next: byLoss ? 'choose the range mse' : 'give a statistics file with --stats, or use --method rtn',
     });
   }
   const stated = { ...defaultCalibration, ...recipe.calibration };
@@ -257,9 +267,10 @@ function plannedCalibration(
       next: 'choose a range and a rounding that look at the weights alone for it',
     });
   }
-  const layers = looking
-    ? spec.layers
-    : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
+  const layers =
+    looking || byLoss
+      ? spec.layers
+      : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
   return { ...stated, samples, context, tokens: samples * context, layers };
 }
 

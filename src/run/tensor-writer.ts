@@ -8,11 +8,13 @@ import type { ByteSink } from '../io/types.ts';
 import { type InputScaleType, staticLevels } from '../quantize/activations.ts';
 import type { Survey } from '../quantize/kinds/types.ts';
 import type { ActivationScheme } from '../quantized/types.ts';
+import { looksAtLoss } from '../recipe/needs.ts';
 import type { Plan } from '../recipe/plan.ts';
 import { tilesOf } from '../recipe/tiles.ts';
 import { inOrder } from './in-order.ts';
 import type { Journal } from './journal.ts';
 import type { Progress } from './progress.ts';
+import { withFactor } from './ranges/search.ts';
 import type { TileField, TileInputs, TileResult, TileTask } from './tile.ts';
 import { tileSource } from './tile-source.ts';
 import type { TileWorkers } from './workers.ts';
@@ -41,11 +43,24 @@ export class TensorWriter {
   readonly #parts: WriterParts;
   readonly #before: ReadonlyMap<string, TileErrors | null>;
   readonly #finished = new Set<string>();
+  readonly #factors = new Map<string, number>();
 
   constructor(parts: WriterParts) {
     this.#parts = parts;
     this.errors = parts.plan.layout.tensors.map(() => []);
     this.#before = new Map(parts.journal.tiles.map(([tensor, from, entry]) => [`${tensor}:${from}`, entry]));
+  }
+
+  /** A tensor of the layout as it is written. */
+  tensor(index: number): PlacedTensor {
+    const tensor = this.#parts.plan.layout.tensors[index]!;
+    const factor = this.#factors.get(tensor.source);
+    return factor !== undefined && looksAtLoss(tensor.scheme) ? { ...tensor, scheme: withFactor(tensor.scheme, factor) } : tensor;
+  }
+
+  /** What the range of a tensor is multiplied by. */
+  chooseFactor(source: string, factor: number): void {
+    this.#factors.set(source, factor);
   }
 
   /** Whether an earlier run has finished these tensors: their tiles are read back and have the errors that the journal holds. */
@@ -177,7 +192,7 @@ export class TensorWriter {
 
   #task(index: number, rows: Rows): TileTask {
     const { plan, sinks } = this.#parts;
-    const tensor = plan.layout.tensors[index]!;
+    const tensor = this.tensor(index);
     const inputs = this.inputs.get(index) ?? importanceOf(plan, tensor);
     const survey = this.surveys.get(index);
     return {

@@ -177,6 +177,6 @@ function groupOf({ form, scheme, input }: Linear): JsonObject & { format: string
 }
 
 function formatOf(form: TileForm, input?: ActivationScheme): string {
-  if (input) return 'int-quantized';
-  return form.packing === 'int8' ? 'naive-quantized' : 'pack-quantized';
+  if (form.packing !== 'int8') return 'pack-quantized';
+  return input ? 'int-quantized' : 'naive-quantized';
 }

@@ -95,11 +95,12 @@ function refusedForm(form: TileForm, [rows = 0]: readonly number[]): string | un
   return undefined;
 }
 
-function holds(form: TileForm, shape: readonly number[]): TileForm | string {
+/** @param input makes codes of 8 bits plain int8, as loaders expect them beside quantized activations */
+function holds(form: TileForm, shape: readonly number[], input?: ActivationScheme): TileForm | string {
   const { grid, scale, zero } = form;
   if (grid.kind !== 'integer' || (zero && zero.kind !== 'integer')) return 'its codes and zero points are integers';
   if (!zero && !grid.signed) return 'its zero points are integers';
-  const plain = scale.wholeTensor || form.packing === 'int8';
+  const plain = scale.wholeTensor || form.packing === 'int8' || (input !== undefined && gridBits(form) === 8);
   const held = packedAs(plain ? 'int8' : 'compressed-tensors', form);
   return refusedForm(held, shape) ?? held;
 }

@@ -1,0 +1,128 @@
+/**
+ * Ranges by the loss of the whole model: coordinate descent over the tensors. All of them are quantized from the start, with the
+ * limits of least squared error; then each in turn, layer by layer, takes the factor of these limits with which the model loses
+ * least. A trial runs the layers from the changed one on.
+ */
+import { PairScorer } from '../../evaluate/divergence.ts';
+import type { Kernels } from '../../kernels/kernels.ts';
+import type { ModelSpec } from '../../model/index.ts';
+import type { IntegerScheme } from '../../quantize/scheme.ts';
+import { roundTrip } from '../sensitivity/round-trip.ts';
+import type { LayerStack, StackTokens } from './layer-stack.ts';
+
+/** Of the limits of `mse`; the first is what the search starts from. */
+export const FACTORS: readonly number[] = [1, 0.85, 0.9, 0.95, 1.05, 1.1];
+
+/** A tensor whose range is searched. */
+export interface Coordinate {
+  name: string;
+  /** Undefined for an embedding and a head. */
+  layer?: number;
+  cols: number;
+  scheme: IntegerScheme;
+}
+
+/** What was chosen for a tensor. */
+export interface RangeRecord {
+  tensor: string;
+  factor: number;
+  /**
+   * Mean cross-entropy of the text's positions between the unquantized model's distribution and the quantized one's, less the entropy
+   * of the former (nats): before and after the tensor was looked at.
+   */
+  loss: readonly [before: number, after: number];
+}
+
+export interface SearchParts {
+  spec: ModelSpec;
+  stack: LayerStack;
+  kernels: Kernels;
+  tokens: StackTokens;
+  signal?: AbortSignal;
+  onTensor?: (done: number, name: string) => void;
+}
+
+/** The scheme with its factor. */
+export function withFactor(scheme: IntegerScheme, factor: number): IntegerScheme {
+  return { ...scheme, rangeOptions: { ...scheme.rangeOptions, factor } };
+}
+
+/** @param sweeps over all tensors; each begins with what the one before has left */
+export async function searchRanges(coordinates: readonly Coordinate[], parts: SearchParts, sweeps = 1): Promise<RangeRecord[]> {
+  const { spec, stack, kernels, tokens, signal } = parts;
+  const originals = new Map(coordinates.map(({ name }) => [name, stack.weights.get(name)!.slice()]));
+  const lossOf = await lossAgainst(parts);
+  const quantized = ({ name, cols, scheme }: Coordinate, factor: number) =>
+    roundTrip(kernels, withFactor(scheme, factor), originals.get(name)!, cols, name);
+  const place = ({ name }: Coordinate, values: Float32Array) => stack.weights.get(name)!.set(values);
+  const chosen = new Map<string, RangeRecord>();
+  for (const one of coordinates) place(one, quantized(one, FACTORS[0]!));
+  let loss = await lossOf(0, stack.embed());
+  let done = 0;
+  for (let sweep = 0; sweep < sweeps; sweep++) {
+    let states = stack.embed();
+    for (let layer = 0; layer <= spec.layers; layer++) {
+      for (const one of coordinates.filter((each) => (each.layer ?? spec.layers) === layer)) {
+        const before = loss;
+        const known = chosen.get(one.name);
+        let factor = known?.factor ?? FACTORS[0]!;
+        let best: Float32Array = stack.weights.get(one.name)!.slice();
+        // A table that is also the head changes what is in front of the first layer.
+        const whole = one.name === EMBEDDING;
+        for (const candidate of FACTORS.filter((each) => each !== (known?.factor ?? FACTORS[0]!))) {
+          signal?.throwIfAborted();
+          const values = quantized(one, candidate);
+          place(one, values);
+          const found = await (whole ? lossOf(0, stack.embed()) : lossOf(layer, states));
+          if (found >= loss) continue;
+          loss = found;
+          factor = candidate;
+          best = values;
+        }
+        place(one, best);
+        chosen.set(one.name, { tensor: one.name, factor, loss: [known?.loss[0] ?? before, loss] });
+        parts.onTensor?.(++done / (sweeps * coordinates.length), one.name);
+      }
+      if (layer < spec.layers) states = await stack.through(layer, states);
+    }
+  }
+  return coordinates.map(({ name }) => chosen.get(name)!);
+
+  /** A function of the states in front of a layer: the mean KL of the positions, against the weights as they are now. */
+  async function lossAgainst({ stack }: SearchParts): Promise<(layer: number, states: Float32Array) => Promise<number>> {
+    const states = stack.embed();
+    const expected: Float32Array[] = [];
+    for (let sample = 0; sample < tokens.samples; sample++) expected.push((await stack.logits(0, states, sample)).slice());
+    return async (layer, current) => {
+      let sum = 0;
+      for (const [sample, reference] of expected.entries())
+        sum += score(kernels, reference, await stack.logits(layer, current, sample), tokens, sample, spec.vocab);
+      return sum / (tokens.samples * (tokens.context - 1));
+    };
+  }
+}
+
+const EMBEDDING = 'model.embed_tokens.weight';
+
+/** Sum of the KL of all positions but the last. */
+function score(
+  kernels: Kernels,
+  reference: Float32Array,
+  logits: Float32Array,
+  { ids, context }: StackTokens,
+  sample: number,
+  vocab: number,
+): number {
+  const mark = kernels.mark();
+  try {
+    let sum = 0;
+    const rows = (all: Float32Array) => all.subarray(0, (context - 1) * vocab);
+    const targets = ids.subarray(sample * context + 1, (sample + 1) * context);
+    new PairScorer(kernels, vocab).score(rows(reference), rows(logits), targets, ({ kl }) => {
+      sum += kl;
+    });
+    return sum;
+  } finally {
+    kernels.reset(mark);
+  }
+}
