@@ -54,7 +54,7 @@ export { scalarGrid, type TableName, valueTables } from './grid/tables.ts';
 export { type HqqOptions, hqqErrors, hqqIterations, hqqMatrix, hqqRows } from './hqq.ts';
 export * from './kv/index.ts';
 export { type InputObserver, inputObserver } from './observer/input.ts';
-export { observerOf } from './observer/registry.ts';
+export { observerOf, observers } from './observer/registry.ts';
 export type { Observer, ObserverName, ObserverOptions } from './observer/types.ts';
 export {
   describeRange,
