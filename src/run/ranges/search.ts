@@ -1,7 +1,7 @@
 /**
  * Ranges by the loss of the whole model: coordinate descent over the tensors. All of them are quantized from the start, with the
  * limits of least squared error; then each in turn, layer by layer, takes the factor of these limits with which the model loses
- * least. A trial runs the layers from the changed one on.
+ * less than with the factors beside it. A trial runs the layers from the changed one on.
  */
 import { PairScorer } from '../../evaluate/divergence.ts';
 import type { Kernels } from '../../kernels/kernels.ts';
@@ -10,8 +10,10 @@ import type { IntegerScheme } from '../../quantize/scheme.ts';
 import { roundTrip } from '../sensitivity/round-trip.ts';
 import type { LayerStack, StackTokens } from './layer-stack.ts';
 
-/** Of the limits of `mse`; the first is what the search starts from. */
-export const FACTORS: readonly number[] = [1, 0.85, 0.9, 0.95, 1.05, 1.1];
+/** Of the limits of `mse`. */
+const FACTORS: readonly number[] = [0.75, 0.8, 0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15, 1.2];
+/** What the search starts from. */
+const START = 1;
 
 /** A tensor whose range is searched. */
 export interface Coordinate {
@@ -56,7 +58,7 @@ export async function searchRanges(coordinates: readonly Coordinate[], parts: Se
     roundTrip(kernels, withFactor(scheme, factor), originals.get(name)!, cols, name);
   const place = ({ name }: Coordinate, values: Float32Array) => stack.weights.get(name)!.set(values);
   const chosen = new Map<string, RangeRecord>();
-  for (const one of coordinates) place(one, quantized(one, FACTORS[0]!));
+  for (const one of coordinates) place(one, quantized(one, START));
   let loss = await lossOf(0, stack.embed());
   let done = 0;
   for (let sweep = 0; sweep < sweeps; sweep++) {
@@ -65,19 +67,24 @@ export async function searchRanges(coordinates: readonly Coordinate[], parts: Se
       for (const one of coordinates.filter((each) => (each.layer ?? spec.layers) === layer)) {
         const before = loss;
         const known = chosen.get(one.name);
-        let factor = known?.factor ?? FACTORS[0]!;
+        let factor = known?.factor ?? START;
         let best: Float32Array = stack.weights.get(one.name)!.slice();
         // A table that is also the head changes what is in front of the first layer.
-        const whole = one.name === EMBEDDING;
-        for (const candidate of FACTORS.filter((each) => each !== (known?.factor ?? FACTORS[0]!))) {
-          signal?.throwIfAborted();
-          const values = quantized(one, candidate);
-          place(one, values);
-          const found = await (whole ? lossOf(0, stack.embed()) : lossOf(layer, states));
-          if (found >= loss) continue;
-          loss = found;
-          factor = candidate;
-          best = values;
+        const lossNow = () => (one.name === EMBEDDING ? lossOf(0, stack.embed()) : lossOf(layer, states));
+        // Down the ladder as long as the loss falls; where it never did, up.
+        for (const way of [-1, 1]) {
+          const start = factor;
+          for (let at = FACTORS.indexOf(factor) + way; at in FACTORS; at += way) {
+            signal?.throwIfAborted();
+            const values = quantized(one, FACTORS[at]!);
+            place(one, values);
+            const found = await lossNow();
+            if (found >= loss) break;
+            loss = found;
+            factor = FACTORS[at]!;
+            best = values;
+          }
+          if (factor !== start) break;
         }
         place(one, best);
         chosen.set(one.name, { tensor: one.name, factor, loss: [known?.loss[0] ?? before, loss] });
