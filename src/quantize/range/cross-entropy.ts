@@ -6,7 +6,7 @@ import type { Range } from './types.ts';
 /**
  * The limits of `mse` times a factor of the whole tensor, with which the model's own loss on text is least: a run finds it, one
  * tensor after another (run/ranges/). After the cross-entropy ranges of Nagel et al., A White Paper on Neural Network Quantization
- * (arXiv 2106.08295, section 3.1.1), and coordinate descent on the model's loss as in LAPQ (arXiv 1911.07190, section 4).
+ * (arXiv 2106.08295, section 3.1), and coordinate descent on the model's loss as in LAPQ (arXiv 1911.07190, section 4).
  */
 export const crossEntropy: Range = {
   name: 'cross-entropy',

@@ -59,13 +59,13 @@ export async function searchRanges(coordinates: readonly Coordinate[], parts: Se
   const place = ({ name }: Coordinate, values: Float32Array) => stack.weights.get(name)!.set(values);
   const chosen = new Map<string, RangeRecord>();
   for (const one of coordinates) place(one, quantized(one, START));
-  let loss = await lossOf(0, stack.embed());
+  let losses = await lossOf(0, stack.embed());
   let done = 0;
   for (let sweep = 0; sweep < sweeps; sweep++) {
     let states = stack.embed();
     for (let layer = 0; layer <= spec.layers; layer++) {
       for (const one of coordinates.filter((each) => (each.layer ?? spec.layers) === layer)) {
-        const before = loss;
+        const before = mean(losses);
         const known = chosen.get(one.name);
         let factor = known?.factor ?? START;
         let best: Float32Array = stack.weights.get(one.name)!.slice();
@@ -79,15 +79,15 @@ export async function searchRanges(coordinates: readonly Coordinate[], parts: Se
             const values = quantized(one, FACTORS[at]!);
             place(one, values);
             const found = await lossNow();
-            if (found >= loss) break;
-            loss = found;
+            if (!isLess(found, losses)) break;
+            losses = found;
             factor = FACTORS[at]!;
             best = values;
           }
           if (factor !== start) break;
         }
         place(one, best);
-        chosen.set(one.name, { tensor: one.name, factor, loss: [known?.loss[0] ?? before, loss] });
+        chosen.set(one.name, { tensor: one.name, factor, loss: [known?.loss[0] ?? before, mean(losses)] });
         parts.onTensor?.(++done / (sweeps * coordinates.length), one.name);
       }
       if (layer < spec.layers) states = await stack.through(layer, states);
@@ -95,40 +95,54 @@ export async function searchRanges(coordinates: readonly Coordinate[], parts: Se
   }
   return coordinates.map(({ name }) => chosen.get(name)!);
 
-  /** A function of the states in front of a layer: the mean KL of the positions, against the weights as they are now. */
-  async function lossAgainst({ stack }: SearchParts): Promise<(layer: number, states: Float32Array) => Promise<number>> {
+  /** A function of the states in front of a layer: the KL of each position, against the weights as they are now. */
+  async function lossAgainst({ stack }: SearchParts): Promise<(layer: number, states: Float32Array) => Promise<Float64Array>> {
     const states = stack.embed();
     const expected: Float32Array[] = [];
     for (let sample = 0; sample < tokens.samples; sample++) expected.push((await stack.logits(0, states, sample)).slice());
     return async (layer, current) => {
-      let sum = 0;
-      for (const [sample, reference] of expected.entries())
-        sum += score(kernels, reference, await stack.logits(layer, current, sample), tokens, sample, spec.vocab);
-      return sum / (tokens.samples * (tokens.context - 1));
+      const positions = tokens.context - 1;
+      const all = new Float64Array(tokens.samples * positions);
+      for (const [sample, reference] of expected.entries()) {
+        const logits = await stack.logits(layer, current, sample);
+        all.set(divergences(kernels, reference, logits, tokens, sample, spec.vocab), sample * positions);
+      }
+      return all;
     };
   }
 }
 
+const mean = (values: Float64Array) => values.reduce((sum, one) => sum + one, 0) / values.length;
+
+/** Whether losses fall by more than the standard error of the differences: else it may be the text that speaks. */
+function isLess(now: Float64Array, before: Float64Array): boolean {
+  const differences = now.map((one, i) => before[i]! - one);
+  const gain = mean(differences);
+  const variance = mean(differences.map((one) => (one - gain) ** 2));
+  return gain > Math.sqrt(variance / differences.length);
+}
+
 const EMBEDDING = 'model.embed_tokens.weight';
 
-/** Sum of the KL of all positions but the last. */
-function score(
+/** The KL of all positions but the last, [context - 1]. */
+function divergences(
   kernels: Kernels,
   reference: Float32Array,
   logits: Float32Array,
   { ids, context }: StackTokens,
   sample: number,
   vocab: number,
-): number {
+): Float64Array {
   const mark = kernels.mark();
   try {
-    let sum = 0;
+    const found = new Float64Array(context - 1);
+    let at = 0;
     const rows = (all: Float32Array) => all.subarray(0, (context - 1) * vocab);
     const targets = ids.subarray(sample * context + 1, (sample + 1) * context);
     new PairScorer(kernels, vocab).score(rows(reference), rows(logits), targets, ({ kl }) => {
-      sum += kl;
+      found[at++] = kl;
     });
-    return sum;
+    return found;
   } finally {
     kernels.reset(mark);
   }
