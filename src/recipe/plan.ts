@@ -195,6 +195,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
       ...warnings,
       ...(await statisticsWarnings(model, statistics)),
       ...(options.requantize ? [] : roundedTwice(schemes)),
+      ...lostInputs(schemes),
       ...layout.warnings,
     ],
     key: await sha256(JSON.stringify(parts)),
@@ -387,6 +388,16 @@ async function statisticsWarnings(model: Model, statistics: StatisticsReader | u
   return [
     `${name}: the statistics were made from another model, or from another file of it; make them from this one with fewbits calibrate`,
   ];
+}
+
+/** A new scheme says for itself whether inputs are quantized. */
+function lostInputs(schemes: Resolved['schemes']): string[] {
+  const lost = schemes.filter(
+    ({ tensor, scheme }) => tensor.input && scheme.kind !== 'keep' && !(isWeightScheme(scheme) && scheme.input),
+  );
+  const [first] = lost;
+  if (!first) return [];
+  return [`${lost.length} linears quantize their inputs in the source and no longer do (${first.tensor.name})`];
 }
 
 /** Quantizing what is quantized adds the errors of both. */
