@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FileError, RecipeError } from '../errors.ts';
-import { kvPreset, kvPresets } from '../quantize/index.ts';
+import { kvPreset, kvPresets, type ObserverName, observers } from '../quantize/index.ts';
 import type { KvScheme } from '../quantized/types.ts';
 import { type Budget, methods, type QuantizeOptions, rangeNames } from '../recipe/index.ts';
 import type { Common } from './terminal.ts';
@@ -117,6 +117,12 @@ export function withQuantization(command: Command): Command {
     .option('--type <name>', 'a GGUF file type (q4_k_m) or a tensor type (q6_k)')
     .option('--activation-bits <b>', "bits of the linears' inputs, quantized token by token at run time", integer(2, 8))
     .addOption(
+      new Option(
+        '--activation-observer <name>',
+        "one static scale for each linear's input, which this observer finds on the calibration text",
+      ).choices(Object.keys(observers)),
+    )
+    .addOption(
       new Option('--kv-bits <b>', 'keys and values of the cache in so many bits while the model generates').choices(
         Object.keys(kvPresets),
       ),
@@ -163,6 +169,7 @@ export interface QuantizationFlags extends Common {
   asymmetric?: boolean;
   range?: string;
   activationBits?: number;
+  activationObserver?: ObserverName;
   doubleQuant?: boolean;
   alpha?: number;
   kvBits?: QuantizeOptions['kvBits'];
@@ -198,6 +205,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     group,
     range,
     activationBits,
+    activationObserver,
     doubleQuant,
     alpha,
     kvBits,
@@ -216,6 +224,7 @@ export function quantizeOptions(flags: QuantizationFlags): QuantizeOptions {
     group,
     range,
     activationBits,
+    activationObserver,
     doubleQuant,
     alpha,
     kvBits,

@@ -12,6 +12,7 @@ import {
   recipeFromOptions,
   weightType,
 } from '../recipe/index.ts';
+import { searchedSamples } from '../recipe/memory.ts';
 import { fittedRecipe } from './fit.ts';
 import { calibrationTextName, defaultContext, importanceOf, openModel, statisticsOf } from './models.ts';
 import { type QuantizationFlags, quantizeOptions, threadsOf, withCommon, withQuantization } from './options.ts';
@@ -116,7 +117,7 @@ function refuseCalibrationFlags({ recipe }: Plan, flags: PlanFlags): void {
       ? 'leave the option or --stats out'
       : recipe.rounding
         ? 'leave it out, or choose a type that GPTQ can round'
-        : 'add --method gptq, or --range imatrix or output-mse on an integer grid; fewbits calibrate makes statistics for others',
+        : 'add --method gptq, or --range imatrix or output-mse on an integer grid, or --activation-observer; fewbits calibrate makes statistics for others',
   });
 }
 
@@ -183,12 +184,17 @@ function roundingText({ layout, calibration, statistics }: Plan, flags: PlanFlag
   ];
 }
 
-function calibrationLines({ calibration, nodes }: Plan): string {
+function calibrationLines({ calibration, nodes, model }: Plan): string {
   const { order, samples, context, tokens, layers, correct } = calibration!;
   const count = (kind: string) => nodes.filter((node) => node.kind === kind).length;
   const corrected = correct && order !== 'parallel' ? ', weights make up for what quantized layers before them changed' : '';
+  const searched = nodes.flatMap((node) => (node.kind === 'ranges' ? node.tensors : [])).length;
+  const trials = model.spec ? searchedSamples(model.spec, calibration!) : 0;
   return [
     `calibration: ${order}, ${samples} windows of ${context} tokens (${tokens}) through ${layers} layers${corrected}`,
     `steps: ${count('capture')} passes collect inputs of linears, ${count('solve')} inputs are solved for, ${count('write')} tensors are written, activations pass ${count('propagate')} layers`,
+    ...(searched
+      ? [`ranges: of ${searched} tensors by the loss of the model on ${trials} windows, one tensor after another`]
+      : []),
   ].join('\n');
 }

@@ -8,7 +8,7 @@ import { layoutSafetensors, planShards, SHARD_INDEX, shardIndexText, type Tensor
 import type { JsonObject } from '../checkpoint/types.ts';
 import { ModelError, RecipeError } from '../errors.ts';
 import type { FieldSize } from './field-ranges.ts';
-import type { FolderFiles, Layout, LayoutRequest, OutputFile, PlacedTensor } from './types.ts';
+import type { FolderFiles, InputField, Layout, LayoutRequest, OutputFile, PlacedTensor } from './types.ts';
 
 /** A tensor before it has a place: what becomes of it, and the safetensors entries that hold it. */
 export interface Unplaced {
@@ -17,6 +17,8 @@ export interface Unplaced {
   entries: (FieldSize & { key: string; head: TensorHead })[];
   /** Entries whose bytes follow from the plan. */
   constants?: { head: TensorHead; bytes: Uint8Array }[];
+  /** Levels of a static input: their bytes are known when calibration has seen the input. */
+  input?: { key: InputField; head: TensorHead }[];
 }
 
 export interface FolderParts {
@@ -34,8 +36,8 @@ export async function layoutFolder(request: LayoutRequest, parts: FolderParts): 
   const made = single ? undefined : await request.model.folderFiles?.();
   // The factors of rope scaling that only GGUF files hold follow from the configuration.
   const unplaced = made ? parts.tensors.filter(({ tensor }) => tensor.role !== 'rope') : parts.tensors;
-  const heads = unplaced.flatMap(({ tensor, entries, constants = [] }) =>
-    [...entries, ...constants].map(({ head }) => ({ ...head, tensor: tensor.name })),
+  const heads = unplaced.flatMap(({ tensor, entries, constants = [], input = [] }) =>
+    [...entries, ...constants, ...input].map(({ head }) => ({ ...head, tensor: tensor.name })),
   );
   const shards = planShards(heads, single ? undefined : request.maxShardSize);
   const files: OutputFile[] = [];
@@ -54,7 +56,7 @@ export async function layoutFolder(request: LayoutRequest, parts: FolderParts): 
     if (shards.length > 1) files.push(textFile(SHARD_INDEX, shardIndexText(shards)));
     files.push(...companions(request, parts, made));
   }
-  const tensors = unplaced.map(({ tensor, entries, constants = [] }) => {
+  const tensors = unplaced.map(({ tensor, entries, constants = [], input = [] }) => {
     const fields: PlacedTensor['fields'] = {};
     let bytes = 0;
     for (const { key, head, ...size } of entries) {
@@ -67,7 +69,13 @@ export async function layoutFolder(request: LayoutRequest, parts: FolderParts): 
       files[place.file] = withKnown(files[place.file]!, { offset: place.offset, bytes: content });
       bytes += place.bytes;
     }
-    return { ...tensor, fields, bytes };
+    const levels: NonNullable<PlacedTensor['input']> = {};
+    for (const { key, head } of input) {
+      const place = places.get(head.name)!;
+      levels[key] = { ...place, type: head.type };
+      bytes += place.bytes;
+    }
+    return { ...tensor, fields, ...(input.length > 0 && { input: levels }), bytes };
   });
   return { files, tensors, warnings: single ? fileWarnings(request) : (made?.warnings ?? []) };
 }

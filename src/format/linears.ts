@@ -2,7 +2,8 @@
 import type { TensorHead } from '../checkpoint/safetensors/index.ts';
 import { RecipeError } from '../errors.ts';
 import { architectureOf, type Role, roleGroups } from '../model/index.ts';
-import { type IntegerScheme, isPlainInteger, type Scheme } from '../quantize/scheme.ts';
+import type { InputScaleType } from '../quantize/activations.ts';
+import { type InputScheme, type IntegerScheme, isPlainInteger, type Scheme } from '../quantize/scheme.ts';
 import type { TileForm } from '../quantized/form.ts';
 import type { ActivationScheme } from '../quantized/types.ts';
 import { type StorageType, storage, storageBytes } from '../tensor/storage.ts';
@@ -11,6 +12,7 @@ import type { Unplaced } from './folder.ts';
 import { exactFormOf } from './gguf/to-tile.ts';
 import { packingOf } from './packings.ts';
 import { leastCommonMultiple, rowMultipleOf } from './row-order.ts';
+import { exactScaleType, type InputNames, inputHeads, placedInput } from './static-inputs.ts';
 import { tileLabel } from './tile-fields.ts';
 import type { LayoutRequest, Model, WeightTensor } from './types.ts';
 
@@ -18,12 +20,18 @@ import type { LayoutRequest, Model, WeightTensor } from './types.ts';
 export interface LinearFields {
   container: string;
   form(scheme: IntegerScheme): TileForm;
-  holds(form: TileForm, shape: readonly number[]): TileForm | string;
+  holds(form: TileForm, shape: readonly number[], input?: ActivationScheme): TileForm | string;
   /** The safetensors entry of a field. */
   head(module: string, key: string, form: TileForm, shape: readonly [out: number, input: number]): TensorHead;
   constants?(module: string, form: TileForm, shape: readonly [out: number, input: number]): Unplaced['constants'];
   /** What the bias of a quantized linear becomes, where it does not stay. */
   bias?: StorageType;
+  /** Where the levels of a static input go; left out: the container says nothing of inputs. */
+  input?: {
+    names(module: string): InputNames;
+    /** Why it cannot say how this input is quantized. */
+    refuses(input: ActivationScheme): string | undefined;
+  };
 }
 
 /** A quantized linear. */
@@ -34,7 +42,7 @@ export interface Linear {
   form: TileForm;
   /** Absent where codes are taken over. */
   scheme?: IntegerScheme;
-  input?: ActivationScheme;
+  input?: InputScheme;
 }
 
 export interface PlacedLinears {
@@ -67,7 +75,7 @@ export function placeLinears(request: LayoutRequest, fields: LinearFields): Plac
   const warnings: string[] = [];
   const tensors = request.schemes.map(({ tensor, scheme }) => {
     const linear = linears.get(tensor);
-    if (linear) return placedLinear(tensor, scheme, linear.form, fields);
+    if (linear) return placedLinear(tensor, scheme, linear, fields);
     const type = keptType(tensor, scheme, warnings);
     const isBias = tensor.name.endsWith('.bias') && modules.has(tensor.name.slice(0, -'.bias'.length));
     return placedPlain(tensor, isBias ? (fields.bias ?? type) : type);
@@ -86,7 +94,8 @@ function isLinear({ role, name, shape }: WeightTensor): boolean {
   return role === 'other' && shape.length === 2 && name.endsWith('.weight') && !/embed/i.test(name);
 }
 
-function linearOf(tensor: WeightTensor, scheme: Scheme, { form, holds, container }: LinearFields): Linear | undefined {
+function linearOf(tensor: WeightTensor, scheme: Scheme, fields: LinearFields): Linear | undefined {
+  const { form, holds, container } = fields;
   const { name, role, shape, stored } = tensor;
   const module = moduleOf(name);
   if (isPlainInteger(scheme)) {
@@ -100,11 +109,23 @@ function linearOf(tensor: WeightTensor, scheme: Scheme, { form, holds, container
   }
   if (scheme.kind !== 'keep' || !isLinear(tensor)) return undefined;
   const codes = stored.form === 'tile' ? stored.tile : stored.form === 'storage' ? exactFormOf(stored.type) : undefined;
-  const held = codes && holds(codes, shape);
+  const held = codes && holds(codes, shape, tensor.input);
+  if (typeof held === 'object' && tensor.input) checkHeldInput(tensor.input, name, fields);
   return typeof held === 'object' ? { module, role, form: held, ...(tensor.input && { input: tensor.input }) } : undefined;
 }
 
-function placedLinear(tensor: WeightTensor, scheme: Scheme, form: TileForm, fields: LinearFields): Unplaced {
+/** A model that quantizes inputs is another one without that. */
+function checkHeldInput(input: ActivationScheme, where: string, { container, input: holder }: LinearFields): void {
+  const refusal = holder ? holder.refuses(input) : 'it does not say how activations are quantized';
+  if (refusal === undefined) return;
+  throw new RecipeError({
+    what: `${container} cannot hold how the input of this linear is quantized: ${refusal}`,
+    where,
+    next: 'use --to fewbits',
+  });
+}
+
+function placedLinear(tensor: WeightTensor, scheme: Scheme, { form, input }: Linear, fields: LinearFields): Unplaced {
   const { name, role, shape, stored } = tensor;
   const packing = packingOf(form);
   const matrix = [stored.rows, stored.cols] as const;
@@ -114,10 +135,26 @@ function placedLinear(tensor: WeightTensor, scheme: Scheme, form: TileForm, fiel
     head: fields.head(module, key, form, matrix),
     ...size,
   }));
-  const constants = fields.constants?.(module, form, matrix);
+  const levels = fields.input && input && placedInput(input, headsOf(input, module, stored.cols, form, fields.input));
+  const constants = [...(fields.constants?.(module, form, matrix) ?? []), ...(levels?.constants ?? [])];
   const rowMultiple = leastCommonMultiple(rowMultipleOf(stored), packing.rowMultiple(form));
   const placed = { name, source: name, role, shape, from: stored, scheme, label: tileLabel(form), tile: form, rowMultiple };
-  return { tensor: placed, entries, ...(constants && { constants }) };
+  return {
+    tensor: placed,
+    entries,
+    ...(constants.length > 0 && { constants }),
+    ...(levels?.input && { input: levels.input }),
+  };
+}
+
+function headsOf(
+  input: ActivationScheme,
+  module: string,
+  cols: number,
+  form: TileForm,
+  { names }: NonNullable<LinearFields['input']>,
+) {
+  return inputHeads(input, cols, names(module), exactScaleType(input, form.scale.stored as InputScaleType));
 }
 
 function placedPlain({ name, role, shape, stored }: WeightTensor, type: StorageType): Unplaced {

@@ -98,7 +98,7 @@ interface FolderReader {
 const readers: Readonly<Record<string, FolderReader>> = {
   fewbits: {
     container: 'fewbits',
-    join: async (checkpoint) => ({ tensors: joinFields(checkpoint, describedTensors(checkpoint)), warnings: [] }),
+    join: async (checkpoint) => ({ tensors: await joinFields(checkpoint, describedTensors(checkpoint)), warnings: [] }),
   },
   gptq: { container: 'gptq', join: joinGptq },
   'compressed-tensors': { container: 'compressed-tensors', join: joinCompressedTensors },
@@ -173,7 +173,7 @@ function specOf(config: JsonObject): { spec: ModelSpec } | { problem: string } {
 
 async function bagParts(checkpoint: Checkpoint): Promise<Parts> {
   const described = describedTensors(checkpoint);
-  const tensors = [...joinFields(checkpoint, described).values()].map((one) =>
+  const tensors = [...(await joinFields(checkpoint, described)).values()].map((one) =>
     one.named({ name: one.fileName, role: guessRole(one.fileName, one.shape) }),
   );
   return { container: described.size ? 'fewbits' : 'safetensors', tensors: inFileOrder(checkpoint, tensors), warnings: [] };

@@ -123,9 +123,22 @@ export interface PlacedTensor {
   fields: Record<string, { file: number; offset: number; rowBytes: number; whole?: number; stripes?: Stripes }>;
   /** How the output is decoded again; handles are filled in by the run. */
   tile?: TileForm;
+  /** Where the levels of a static input go, which calibration finds. */
+  input?: Partial<Record<InputField, PlacedInput>>;
   bytes: number;
   /** Tiles hold a multiple of this many rows. */
   rowMultiple: number;
+}
+
+/** Scale and zero point of a static input. */
+export type InputField = 'scale' | 'zero';
+
+export interface PlacedInput {
+  file: number;
+  offset: number;
+  bytes: number;
+  /** Scales are floats, zero points i8. */
+  type: StorageType;
 }
 
 export interface OutputFile {

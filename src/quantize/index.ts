@@ -1,4 +1,13 @@
-export { checkActivations, largestOf, observedActivations, staticActivations, staticLevels } from './activations.ts';
+export {
+  checkActivations,
+  checkInput,
+  type InputScaleType,
+  inputLevels,
+  largestOf,
+  observedActivations,
+  staticActivations,
+  staticLevels,
+} from './activations.ts';
 export {
   type AffineInput,
   type AffineTerms,
@@ -44,7 +53,8 @@ export { bitsandbytes, quantizeToTable, type TableOptions } from './grid/table-m
 export { scalarGrid, type TableName, valueTables } from './grid/tables.ts';
 export { type HqqOptions, hqqErrors, hqqIterations, hqqMatrix, hqqRows } from './hqq.ts';
 export * from './kv/index.ts';
-export { observerOf } from './observer/registry.ts';
+export { type InputObserver, inputObserver } from './observer/input.ts';
+export { observerOf, observers } from './observer/registry.ts';
 export type { Observer, ObserverName, ObserverOptions } from './observer/types.ts';
 export {
   describeRange,

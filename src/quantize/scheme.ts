@@ -1,5 +1,6 @@
 import type { ActivationScheme, Arithmetic } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
+import type { ObserverName, ObserverOptions } from './observer/types.ts';
 
 /** Who shares a scale: the whole tensor, one output row, or `group` consecutive inputs of one output row. */
 export type Granularity = 'tensor' | 'channel' | { group: number };
@@ -8,7 +9,7 @@ export type Granularity = 'tensor' | 'channel' | { group: number };
 export type RangeName = 'absmax-narrow' | 'absmax-full' | 'absmax-half' | 'absmax-gptq' | 'minmax' | ClippingRange;
 
 /** Ranges that may leave values outside: they have to see all values that share a scale at once. */
-export const clippingRanges = ['percentile', 'mse', 'sqnr', 'entropy', 'hqq', 'imatrix', 'output-mse'] as const;
+export const clippingRanges = ['percentile', 'mse', 'sqnr', 'entropy', 'hqq', 'imatrix', 'output-mse', 'cross-entropy'] as const;
 export type ClippingRange = (typeof clippingRanges)[number];
 
 /** Rules that only one container has by custom, beside those that recipes name. */
@@ -22,6 +23,8 @@ export interface RangeOptions {
   steps?: number;
   /** The error is |x - x̂| to this power; mse: 2 by default (llm-compressor and GPTQ use 2.4), hqq: 0.7. */
   power?: number;
+  /** cross-entropy: what the limits of mse are multiplied by, found by a run. */
+  factor?: number;
   /** Ranges that clip: the range whose formula turns the limits they find into a scale (default absmax-narrow or minmax). */
   base?: Exclude<RangeName | ContainerRange, ClippingRange>;
 }
@@ -71,11 +74,18 @@ export interface NestedScales {
   per: 'row' | 'tensor';
 }
 
+/** How a run quantizes the input of a linear. What the codes of a static one cover, an observer finds on calibration text. */
+export interface InputScheme extends ActivationScheme {
+  /** Default: minmax. */
+  observer?: ObserverName;
+  observerOptions?: Omit<ObserverOptions, 'codes' | 'symmetric'>;
+}
+
 /** What a scheme of any grid can say besides its grid. */
 export interface SchemeExtras {
   rounding?: Rounding;
   /** How the input of the linear is quantized at run time. */
-  input?: ActivationScheme;
+  input?: InputScheme;
   split?: Split;
   /** A factor for each column, found by balancing rows and columns: SINQ (arXiv 2509.22944). */
   balance?: 'sinkhorn';

@@ -82,6 +82,8 @@ export interface ActivationScheme {
   threshold?: number;
   /** Of static schemes: what the codes cover, one value for a tensor, [in] for channels, [in / group] for groups. */
   range?: { min: readonly number[]; max: readonly number[] };
+  /** Of static schemes that a file holds, in place of a range; so many as of a range, zeros where asymmetric. */
+  levels?: { scale: readonly number[]; zero?: readonly number[] };
 }
 
 /** How the keys or the values of a cache are stored. */

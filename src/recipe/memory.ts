@@ -44,7 +44,14 @@ export function peakMemory({ model, layout, nodes, threads, calibration, transfo
   const garbage = layout.tensors.some((tensor) => isWeightScheme(tensor.scheme)) ? GARBAGE : 0;
   const calibrated = calibrationMemory(model, nodes, calibration);
   const run = 2 * known + threads * (WORKER_MEMORY + garbage + tile) + calibrated;
-  return Math.ceil(BASE_MEMORY + Math.max(run, ...transforms.map((one) => transformMemory(model, one, calibration))));
+  return Math.ceil(
+    BASE_MEMORY +
+      Math.max(
+        run,
+        rangesMemory(model, layout, nodes, calibration),
+        ...transforms.map((one) => transformMemory(model, one, calibration)),
+      ),
+  );
 }
 
 /** Measured: bytes a value of a tile that is rounded with feedback: weights, targets, panels, gradients, systems of levels. */
@@ -73,6 +80,35 @@ function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibrat
   // Each walk has its own sessions, whose freed blocks do not serve the other's.
   const runs = twice * (layerRunBytes(spec, context) + keptRunBytes(spec, context));
   return RUNTIME_MEMORY + GARBAGE + Math.max(0, ...captured) + solve + twice * (states + weights) + runs;
+}
+
+/** Text that each trial of ranges by loss runs over, and bytes of the logits of the unquantized model on it. */
+const TRIAL_TOKENS = 2048;
+const TRIAL_LOGITS = 256e6;
+
+/** Windows that ranges by loss are tried on: the first ones of the calibration text. */
+export function searchedSamples({ vocab }: ModelSpec, { samples, context }: { samples: number; context: number }): number {
+  const most = Math.min(Math.floor(TRIAL_TOKENS / context), Math.floor(TRIAL_LOGITS / (4 * context * vocab)));
+  return Math.min(samples, Math.max(1, most));
+}
+
+/** Ranges by loss: all weights, those that are searched a second time, states, logits and one window's run. */
+function rangesMemory(
+  { spec }: Model,
+  { tensors }: Layout,
+  nodes: readonly PlanNode[],
+  calibration: MemoryRequest['calibration'],
+): number {
+  const searched = nodes.flatMap((node) => (node.kind === 'ranges' ? node.tensors : []));
+  if (!spec || !calibration || searched.length === 0) return 0;
+  const { context } = calibration;
+  const samples = searchedSamples(spec, calibration);
+  const all = modelTensors(spec).reduce((sum, { shape }) => sum + 4 * elements(shape), 0);
+  const sizes = searched.map((index) => 4 * elements(tensors[index]!.shape));
+  const copies = sizes.reduce((sum, size) => sum + size, 0) + SEARCH_COPIES * Math.max(...sizes);
+  const states = 3 * stateBytes(spec, { samples, context });
+  const runs = layerRunBytes(spec, context) + keptRunBytes(spec, context);
+  return RUNTIME_MEMORY + GARBAGE + all + copies + states + 4 * (samples + 1) * context * spec.vocab + runs;
 }
 
 /** Copies of what a search tries: the weights of an input, the candidate, its error, what the quantizer makes on the way. */

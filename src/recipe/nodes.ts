@@ -2,6 +2,7 @@
  * The plan as a graph of nodes, in an order in which they can be done:
  *
  *   survey -> write                                                       what looks at the weights alone
+ *   ranges -> survey -> write                                             what looks at the loss of the whole model
  *   capture -> solve -> write -> ... -> propagate -> capture -> ...       layer by layer, what looks at activations
  *
  * A capture runs one layer on all samples and collects statistics of its linears' inputs; a solve makes of one input's Hessian what
@@ -12,7 +13,7 @@ import { type InputGroup, inputGroups, linearOf } from '../model/index.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme } from '../quantize/scheme.ts';
 import type { StatisticKind, StatisticsReader } from '../quantize/statistics.ts';
-import { needsOf } from './needs.ts';
+import { looksAtLoss, needsOf } from './needs.ts';
 import type { Calibration } from './schema.ts';
 
 /** Matrices that read one input, by their place in the layout. */
@@ -23,6 +24,8 @@ export interface Group extends InputGroup {
 
 export type PlanNode = { id: string; after: readonly string[] } & (
   | { kind: 'survey'; tensor: number }
+  /** Ranges of these tensors by the loss of the model, one tensor after another. */
+  | { kind: 'ranges'; tensors: readonly number[] }
   | { kind: 'capture'; layer: number; groups: readonly Group[] }
   | { kind: 'solve'; layer?: number; group: Group }
   | { kind: 'write'; tensor: number }
@@ -32,6 +35,8 @@ export type PlanNode = { id: string; after: readonly string[] } & (
 
 /** Hessians that one capture collects together, in bytes: more inputs of a layer are captured one after another. */
 export const CAPTURE_BYTES = 512e6;
+
+const RANGES = 'ranges by loss';
 
 export interface NodesRequest {
   model: Model;
@@ -52,11 +57,15 @@ export function planNodes({ model, tensors, order, statistics }: NodesRequest): 
     nodes.push({ id: `survey ${source}`, kind: 'survey', tensor, after });
     return [`survey ${source}`];
   };
-  for (const [index, { scheme }] of tensors.entries()) if (needsOf(scheme).length === 0) write(index, survey(index, []));
+  const searched = [...tensors.keys()].filter((index) => looksAtLoss(tensors[index]!.scheme));
+  if (searched.length > 0) nodes.push({ id: RANGES, kind: 'ranges', tensors: searched, after: [] });
+  const first = (index: number) => (looksAtLoss(tensors[index]!.scheme) ? [RANGES] : []);
+  for (const [index, { scheme }] of tensors.entries())
+    if (needsOf(scheme).length === 0) write(index, survey(index, first(index)));
   const solve = (group: Group, after: string[], layer?: number) => {
     const id = `solve ${group.linears.join(' ')}`;
     nodes.push({ id, kind: 'solve', group, after, ...(layer !== undefined && { layer }) });
-    for (const tensor of group.tensors) write(tensor, survey(tensor, [id]));
+    for (const tensor of group.tensors) write(tensor, survey(tensor, [...first(tensor), id]));
   };
   if (statistics) {
     for (const group of storedGroups(tensors, statistics)) solve(group, []);

@@ -5,7 +5,7 @@ import { RecipeError } from '../errors.ts';
 import { type FileType, fileTypeNamed, fileTypes, isFileType } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
 import type { ContainerName, WeightType } from '../format/types.ts';
-import { ranges, refines } from '../quantize/index.ts';
+import { type ObserverName, ranges, refines } from '../quantize/index.ts';
 import { type ClippingRange, clippingRanges, type IntegerScheme, type RangeName, type Rounding } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
 import { methodNamed, methods } from './methods/registry.ts';
@@ -25,6 +25,8 @@ export interface QuantizeOptions {
   to?: string;
   /** Bits of the linears' inputs, quantized token by token at run time. */
   activationBits?: number;
+  /** Inputs of linears have one static scale each, which this observer finds. */
+  activationObserver?: ObserverName;
   /** How keys and values are stored while the model generates. */
   kvBits?: '8' | '4' | '2' | 'fp8';
   /** Scales of lists of values in 8 bits. */
@@ -102,7 +104,23 @@ export function recipeFromOptions(
     setGrid(recipe, options, container, subject, weightType);
   }
   setRefinement(recipe, options);
+  setObserver(recipe, options);
   return recipe;
+}
+
+/** Inputs that are quantized token by token get one scale for the tensor instead. */
+function setObserver(recipe: Recipe, { activationObserver: observer }: QuantizeOptions): void {
+  if (observer === undefined) return;
+  const { scheme } = recipe;
+  if (!scheme || scheme.kind === 'keep' || scheme.kind === 'storage' || !scheme.input) {
+    throw new RecipeError({
+      what: 'this finds ranges of quantized inputs, and no inputs are quantized here',
+      where: '--activation-observer',
+      value: observer,
+      next: 'add --activation-bits 8',
+    });
+  }
+  recipe.scheme = { ...scheme, input: { ...scheme.input, dynamic: false, per: 'tensor', observer } };
 }
 
 /** @throws RecipeError for what a budget chooses itself */

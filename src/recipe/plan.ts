@@ -15,7 +15,7 @@ import type { KvScheme } from '../quantized/types.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
 import { peakMemory, spillBytes } from './memory.ts';
-import { hasInput, needsOf, transformNeeds } from './needs.ts';
+import { hasInput, looksAtLoss, needsOf, staticInput, transformNeeds } from './needs.ts';
 import { type PlanNode, planNodes } from './nodes.ts';
 import { checkDecoder, parameters, type Resolved, resolveSchemes } from './resolve.ts';
 import { keptTypes, type RewrittenModel, rewrittenModel } from './rewritten.ts';
@@ -195,6 +195,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
       ...warnings,
       ...(await statisticsWarnings(model, statistics)),
       ...(options.requantize ? [] : roundedTwice(schemes)),
+      ...lostInputs(schemes),
       ...layout.warnings,
     ],
     key: await sha256(JSON.stringify(parts)),
@@ -215,7 +216,8 @@ function plannedCalibration(
   const needing = schemes.filter(({ scheme }) => needsOf(scheme).length > 0);
   const [first] = needing;
   const looking = recipe.transforms?.find((one) => transformNeeds(one).length > 0);
-  if (!first && !looking) return undefined;
+  const byLoss = schemes.find(({ scheme }) => looksAtLoss(scheme));
+  if (!first && !looking && !byLoss) return undefined;
   if (statistics && recipe.transforms) {
     throw new RecipeError({
       what: `${recipe.transforms[0]!.kind} changes the inputs that these statistics speak of`,
@@ -223,16 +225,28 @@ function plannedCalibration(
       next: 'leave --stats out: the run collects what it needs, or use a method without a transform',
     });
   }
+  if (statistics && byLoss) {
+    throw new RecipeError({
+      what: 'cross-entropy runs the model on a text, and statistics of inputs do not tell its loss',
+      where: statistics.name,
+      next: 'leave --stats out, or choose the range mse, imatrix or output-mse',
+    });
+  }
   if (statistics) {
-    for (const { tensor, scheme } of needing) checkStatistics(statistics, tensor, needsOf(scheme));
+    for (const { tensor, scheme } of needing) {
+      checkObserver(statistics, tensor, scheme);
+      checkStatistics(statistics, tensor, needsOf(scheme));
+    }
     return undefined;
   }
   const { spec } = model;
   if (!spec) {
     throw new RecipeError({
-      what: `${first ? needsOf(first.scheme).join(' and ') : looking!.kind} of the inputs can only be collected from a model that can be run`,
-      where: first?.tensor.name ?? model.name,
-      next: 'give a statistics file with --stats, or use --method rtn',
+      what: byLoss
+        ? 'the range cross-entropy is chosen by the loss of a model that can be run'
+        : `${first ? needsOf(first.scheme).join(' and ') : looking!.kind} of the inputs can only be collected from a model that can be run`,
+      where: (byLoss ?? first)?.tensor.name ?? model.name,
+      next: byLoss ? 'choose the range mse' : 'give a statistics file with --stats, or use --method rtn',
     });
   }
   const stated = { ...defaultCalibration, ...recipe.calibration };
@@ -254,9 +268,10 @@ function plannedCalibration(
       next: 'choose a range and a rounding that look at the weights alone for it',
     });
   }
-  const layers = looking
-    ? spec.layers
-    : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
+  const layers =
+    looking || byLoss
+      ? spec.layers
+      : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
   return { ...stated, samples, context, tokens: samples * context, layers };
 }
 
@@ -312,6 +327,17 @@ function statedOf({ tokens: _, layers: __, ...stated }: PlannedCalibration): Cal
   return stated;
 }
 
+/** A file tells the extremes over all tokens: no observer that looks at windows one after another. */
+function checkObserver(statistics: StatisticsReader, { name }: WeightTensor, scheme: Scheme): void {
+  const { observer = 'minmax' } = staticInput(scheme) ?? {};
+  if (observer === 'minmax') return;
+  throw new RecipeError({
+    what: `a statistics file holds the extremes of inputs, and ${observer} looks at the inputs themselves`,
+    where: `${statistics.name}: ${linearOf(name)}`,
+    next: 'leave --stats out, or choose the observer minmax',
+  });
+}
+
 function checkStatistics(statistics: StatisticsReader, { name, stored }: WeightTensor, kinds: readonly StatisticKind[]): void {
   const linear = linearOf(name);
   for (const kind of kinds) {
@@ -362,6 +388,16 @@ async function statisticsWarnings(model: Model, statistics: StatisticsReader | u
   return [
     `${name}: the statistics were made from another model, or from another file of it; make them from this one with fewbits calibrate`,
   ];
+}
+
+/** A new scheme says for itself whether inputs are quantized. */
+function lostInputs(schemes: Resolved['schemes']): string[] {
+  const lost = schemes.filter(
+    ({ tensor, scheme }) => tensor.input && scheme.kind !== 'keep' && !(isWeightScheme(scheme) && scheme.input),
+  );
+  const [first] = lost;
+  if (!first) return [];
+  return [`${lost.length} linears quantize their inputs in the source and no longer do (${first.tensor.name})`];
 }
 
 /** Quantizing what is quantized adds the errors of both. */

@@ -9,6 +9,7 @@ import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
 import { blockTypes, isSearched } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
+import { checkInput } from '../quantize/activations.ts';
 import { refusalOf } from '../quantize/kinds/combinations.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../quantize/scheme.ts';
@@ -184,6 +185,7 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
   }
   if (isWeightScheme(scheme)) {
     checkCombination(tensor, scheme);
+    if (scheme.input) checkInput(scheme.input, tensor.name, cols);
     checkSurvey(tensor, scheme);
   } else checkBlocks(tensor, scheme);
   checkEncoder(tensor, scheme);

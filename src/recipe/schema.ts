@@ -5,6 +5,8 @@ import * as z from 'zod';
 import { RecipeError } from '../errors.ts';
 import { kvScheme } from '../format/fewbits/descriptor.ts';
 import { roleGroups, roles } from '../model/index.ts';
+import { observers } from '../quantize/observer/registry.ts';
+import type { ObserverName } from '../quantize/observer/types.ts';
 import { clippingRanges, tableNames } from '../quantize/scheme.ts';
 import { isStorageType, type StorageType } from '../tensor/storage.ts';
 
@@ -79,6 +81,8 @@ const arithmetic = z
   })
   .describe('In which dtype and order codes are computed, where it has to equal what other tools do.');
 
+const observerNames = Object.keys(observers) as [ObserverName, ...ObserverName[]];
+
 const input = z
   .strictObject({
     bits: z.int().min(2).max(8),
@@ -87,8 +91,21 @@ const input = z
       .optional()
       .describe('A small float instead of integers; bits is its width.'),
     symmetric: z.boolean(),
-    dynamic: z.boolean(),
-    per: z.union([z.enum(['tensor', 'token']), z.strictObject({ group: z.int().min(1) })]),
+    dynamic: z.boolean().describe('Scales come from the values while the model runs, or (false) from calibration.'),
+    per: z
+      .union([z.enum(['tensor', 'token', 'channel']), z.strictObject({ group: z.int().min(1) })])
+      .describe('Who shares a scale; token is dynamic, channel is static.'),
+    observer: z
+      .enum(observerNames)
+      .optional()
+      .describe('Static: how the range is found over the windows of the calibration text; default minmax.'),
+    observerOptions: z
+      .strictObject({
+        constant: z.number().gt(0).max(1).optional().describe('moving-average: the weight of a new window (0.01).'),
+        percentile: z.number().gt(0).max(100).optional().describe('percentile: share of the values that stays inside (99.999).'),
+        bins: z.int().min(2).max(65_536).optional().describe('Of the first histogram.'),
+      })
+      .optional(),
     threshold: z.number().gt(0).optional().describe('LLM.int8(): columns in which a value reaches it stay as they are.'),
   })
   .describe("How the linear's input is quantized at run time.");

@@ -16,11 +16,10 @@ export async function checkOutput(plan: Plan, store: Store, files: string): Prom
   const written = await openCheckpoint(location);
   try {
     const entries = new Map([...written.tensors.values()].map((entry) => [placeOf(entry), entry]));
-    for (const { name, from, fields } of layout.tensors) {
+    for (const { name, from, fields, input = {} } of layout.tensors) {
       const stem = name.replace(/\.weight$/, '');
-      for (const field of Object.values(fields)) {
-        const { file, offset } = field;
-        const bytes = fieldBytes(field, from.rows);
+      const placed = Object.values(fields).map((field) => ({ ...field, bytes: fieldBytes(field, from.rows) }));
+      for (const { file, offset, bytes } of [...placed, ...Object.values(input)]) {
         if (bytes === 0) continue;
         const entry = entries.get(`${layout.files[file]!.name}:${offset}`);
         if (entry?.bytes === bytes && (entry.name === name || entry.name.startsWith(`${stem}.`))) continue;

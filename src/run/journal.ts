@@ -7,17 +7,22 @@ import type { TileErrors } from '../evaluate/tensor-report.ts';
 import type { Store } from '../io/types.ts';
 import type { KeyParts } from '../recipe/plan.ts';
 import type { SolveRecord } from './calibration/solver.ts';
+import type { RangeRecord } from './ranges/search.ts';
 import { textOf } from './text.ts';
 
 /** [tensor, first row, errors of the tile or null]. */
 export type TileEntry = [tensor: number, from: number, errors: TileErrors | null];
+
+type Entry = TileEntry | SolveRecord | { ranges: readonly RangeRecord[] };
 
 /** What an earlier run finished. */
 export interface Journal {
   readonly tiles: readonly TileEntry[];
   /** How the inputs of linears were solved: a tensor that is taken over is not solved again. */
   readonly solves: readonly SolveRecord[];
-  add(entry: TileEntry | SolveRecord): Promise<void>;
+  /** Ranges by the loss of the model, once all are chosen. */
+  readonly ranges: readonly RangeRecord[];
+  add(entry: Entry): Promise<void>;
 }
 
 /** What the bytes of an output depend on, each as a hash: of two runs they tell what differs. */
@@ -47,12 +52,13 @@ export async function openJournal(
   const name = `${folder}/journal.jsonl`;
   const lines = (await textOf(store, name)).split('\n').filter(Boolean);
   const head = lines.length ? parse<{ run?: string; parts?: Partial<RunParts> }>(lines[0]!) : undefined;
-  const add = (entry: TileEntry | SolveRecord) => store.append(name, encode(entry));
+  const add = (entry: Entry) => store.append(name, encode(entry));
   if (head?.run === key && !restart) {
     const entries = lines.slice(1).map((line) => parse<unknown>(line));
     // A cut last line must not run into the next entry.
     await store.append(name, new TextEncoder().encode('\n'));
-    return { tiles: entries.filter(isTile), solves: entries.filter(isSolve), add };
+    const ranges = entries.filter(isRanges).flatMap((one) => one.ranges);
+    return { tiles: entries.filter(isTile), solves: entries.filter(isSolve), ranges, add };
   }
   if (head && !restart) {
     throw new RecipeError({
@@ -74,7 +80,7 @@ export async function openJournal(
   ])
     await store.remove(`${folder}/${old}`);
   await store.append(name, encode({ run: key, ...(parts && { parts }) }));
-  return { tiles: [], solves: [], add };
+  return { tiles: [], solves: [], ranges: [], add };
 }
 
 /** 'recipe', 'source and calibration text' */
@@ -93,6 +99,10 @@ function isTile(value: unknown): value is TileEntry {
 
 function isSolve(value: unknown): value is SolveRecord {
   return typeof value === 'object' && value !== null && Array.isArray((value as SolveRecord).linears);
+}
+
+function isRanges(value: unknown): value is { ranges: RangeRecord[] } {
+  return typeof value === 'object' && value !== null && Array.isArray((value as { ranges?: unknown }).ranges);
 }
 
 function encode(value: unknown): Uint8Array {

@@ -3,6 +3,7 @@ import { linearOf } from '../model/index.ts';
 import type { Plan, PlannedTensor } from '../recipe/plan.ts';
 import type { SolveRecord } from './calibration/solver.ts';
 import type { CalibrationFacts } from './calibration/steps.ts';
+import type { RangeRecord } from './ranges/search.ts';
 import type { TransformRecord } from './rewrite/rewrite.ts';
 
 /** The errors are there when the output was read back; sqnr is null in JSON where nothing is lost. */
@@ -40,6 +41,10 @@ export interface Report {
   statistics?: CalibrationFacts['statistics'];
   /** How the Hessian of each input was solved. */
   solves?: CalibrationFacts['solves'];
+  /** Ranges by the loss of the model. */
+  ranges?: readonly RangeRecord[];
+  /** Scales of static inputs. */
+  inputs?: CalibrationFacts['inputs'];
   tensors: TensorReport[];
 }
 
@@ -50,6 +55,7 @@ export interface RunFacts extends CalibrationFacts {
   verified: boolean;
   resumed: number;
   transforms?: readonly TransformRecord[];
+  ranges?: readonly RangeRecord[];
   /** Of the text. */
   calibrationWarnings: readonly string[];
   /** Tiles by tensor of the layout; empty where nothing was read back. */

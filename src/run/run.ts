@@ -23,6 +23,8 @@ import { type Journal, openJournal, type RunParts } from './journal.ts';
 import { takeLock } from './lock.ts';
 import { Progress, type ProgressEvent } from './progress.ts';
 import { placeOf, publish, type RunPlace, refuseExisting, takeBack } from './publish.ts';
+import { chooseRanges } from './ranges/choose.ts';
+import type { RangeRecord } from './ranges/search.ts';
 import { buildReport, type Report } from './report.ts';
 import { rewriteModel } from './rewrite/rewrite.ts';
 import { idsHash } from './statistics/provenance.ts';
@@ -76,7 +78,7 @@ export async function run(plan: Plan, store: Store, options: RunOptions = {}): P
     stays = false;
     const add = journal.add.bind(journal);
     journal.add = async (entry) => {
-      solvedSome ||= 'linears' in entry;
+      solvedSome ||= 'linears' in entry || 'ranges' in entry;
       await add(entry);
     };
     return await execute(place, journal, options);
@@ -101,6 +103,7 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
   const { plan, records } = await rewriteModel(place, { ...options, say: (what) => progress.begin('transform', what) });
   const { layout } = plan;
   const sinks: ByteSink[] = [];
+  const ranges: RangeRecord[] = [];
   const workers = await tileWorkers(options.threads ?? 1);
   const writer = new TensorWriter({ plan, sinks, workers, journal, verify, progress });
   const calibrated = new CalibratedSteps({
@@ -116,9 +119,12 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
     for (const file of layout.files) sinks.push(await createFile(store, `${files}/${file.name}`, file));
     for (const step of steps(plan.nodes)) {
       signal?.throwIfAborted();
-      if (step.kind === 'survey') {
+      if (step.kind === 'ranges') {
+        ranges.push(...(await rangesOf(step, { plan, journal, progress }, options)));
+        for (const { tensor, factor } of ranges) writer.chooseFactor(tensor, factor);
+      } else if (step.kind === 'survey') {
         const { tensor } = step;
-        writer.surveys.set(tensor, await surveyTensor(layout.tensors[tensor]!, workers, writer.inputs.get(tensor)));
+        writer.surveys.set(tensor, await surveyTensor(writer.tensor(tensor), workers, writer.inputs.get(tensor)));
       } else if (step.kind === 'writes') await writer.write(step.tensors, signal);
       else await calibrated.perform(step);
     }
@@ -135,6 +141,7 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       calibrationWarnings: options.calibration?.warnings ?? [],
       ...(await calibrated.facts()),
       ...(records.length > 0 && { transforms: records }),
+      ...(ranges.length > 0 && { ranges }),
     });
     await calibrated.close();
     await closeAll(sinks, workers);
@@ -144,6 +151,27 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
     await calibrated.close();
     await closeAll(sinks, workers);
   }
+}
+
+/** What an earlier run chose stays: its tiles may be written. */
+async function rangesOf(
+  { id }: Extract<PlanNode, { kind: 'ranges' }>,
+  { plan, journal, progress }: { plan: Plan; journal: Journal; progress: Progress },
+  { calibration, signal }: RunOptions,
+): Promise<readonly RangeRecord[]> {
+  if (journal.ranges.length > 0) {
+    progress.skip(id);
+    return journal.ranges;
+  }
+  progress.begin(id, 'ranges by the loss of the model');
+  const found = await chooseRanges(plan, {
+    ...(calibration && { calibration }),
+    ...(signal && { signal }),
+    onTensor: (done) => progress.part(done),
+  });
+  await journal.add({ ranges: found });
+  progress.end();
+  return found;
 }
 
 type Step = Exclude<PlanNode, { kind: 'write' }> | { kind: 'writes'; tensors: number[] };

@@ -1,15 +1,20 @@
 /** Writes tensors tile by tile over the workers; what an earlier run finished is looked at and taken over. */
-import { VerificationError } from '../errors.ts';
+import { FormatError, VerificationError } from '../errors.ts';
 import type { TileErrors } from '../evaluate/tensor-report.ts';
 import { writeField } from '../format/field-ranges.ts';
-import type { PlacedTensor } from '../format/types.ts';
+import { inputBytes, parseInput } from '../format/static-inputs.ts';
+import type { InputField, PlacedInput, PlacedTensor } from '../format/types.ts';
 import type { ByteSink } from '../io/types.ts';
+import { type InputScaleType, staticLevels } from '../quantize/activations.ts';
 import type { Survey } from '../quantize/kinds/types.ts';
+import type { ActivationScheme } from '../quantized/types.ts';
+import { looksAtLoss } from '../recipe/needs.ts';
 import type { Plan } from '../recipe/plan.ts';
 import { tilesOf } from '../recipe/tiles.ts';
 import { inOrder } from './in-order.ts';
 import type { Journal } from './journal.ts';
 import type { Progress } from './progress.ts';
+import { withFactor } from './ranges/search.ts';
 import type { TileField, TileInputs, TileResult, TileTask } from './tile.ts';
 import { tileSource } from './tile-source.ts';
 import type { TileWorkers } from './workers.ts';
@@ -38,11 +43,24 @@ export class TensorWriter {
   readonly #parts: WriterParts;
   readonly #before: ReadonlyMap<string, TileErrors | null>;
   readonly #finished = new Set<string>();
+  readonly #factors = new Map<string, number>();
 
   constructor(parts: WriterParts) {
     this.#parts = parts;
     this.errors = parts.plan.layout.tensors.map(() => []);
     this.#before = new Map(parts.journal.tiles.map(([tensor, from, entry]) => [`${tensor}:${from}`, entry]));
+  }
+
+  /** A tensor of the layout as it is written. */
+  tensor(index: number): PlacedTensor {
+    const tensor = this.#parts.plan.layout.tensors[index]!;
+    const factor = this.#factors.get(tensor.source);
+    return factor !== undefined && looksAtLoss(tensor.scheme) ? { ...tensor, scheme: withFactor(tensor.scheme, factor) } : tensor;
+  }
+
+  /** What the range of a tensor is multiplied by. */
+  chooseFactor(source: string, factor: number): void {
+    this.#factors.set(source, factor);
   }
 
   /** Whether an earlier run has finished these tensors: their tiles are read back and have the errors that the journal holds. */
@@ -53,7 +71,58 @@ export class TensorWriter {
           this.#takeOver(index, rows),
     );
     await inOrder(jobs, this.#parts.workers.size * 2, signal);
-    return this.#tiles(tensors).every(([index, [from]]) => this.#finished.has(`${index}:${from}`));
+    if (!this.#tiles(tensors).every(([index, [from]]) => this.#finished.has(`${index}:${from}`))) return false;
+    const inputs = await Promise.all(tensors.map((index) => this.#hasInput(index)));
+    return inputs.every(Boolean);
+  }
+
+  /**
+   * Writes the levels of a static input and reads them back.
+   * @param scheme with its range
+   * @throws VerificationError when they are not what was written
+   */
+  async writeInput(index: number, scheme: ActivationScheme): Promise<void> {
+    const { input = {}, source } = this.#parts.plan.layout.tensors[index]!;
+    const levels = staticLevels(scheme, input.scale!.type as InputScaleType);
+    for (const [key, place] of Object.entries(input) as [InputField, PlacedInput][])
+      await this.#parts.sinks[place.file]!.write(inputBytes(levels[key], place.type), place.offset);
+    const back = await this.inputLevels(index);
+    const same = (a: ArrayLike<number>, b: ArrayLike<number>, type: PlacedInput['type']) =>
+      inputBytes(a, type).every((byte, i) => byte === inputBytes(b, type)[i]);
+    if (
+      back &&
+      (Object.entries(input) as [InputField, PlacedInput][]).every(([key, { type }]) => same(levels[key], back[key]!, type))
+    )
+      return;
+    throw new VerificationError({
+      what: 'the scale of an input is not what was written',
+      where: source,
+      next: 'run the command again on another disk',
+    });
+  }
+
+  /** What the output holds of a static input; undefined for other tensors. @throws FormatError where nothing was written */
+  async inputLevels(index: number): Promise<ActivationScheme['levels']> {
+    const { input, source } = this.#parts.plan.layout.tensors[index]!;
+    if (!input) return undefined;
+    const parts: Parameters<typeof parseInput>[0] = {};
+    for (const [key, { file, offset, bytes: size, type }] of Object.entries(input) as [InputField, PlacedInput][]) {
+      const bytes = new Uint8Array(size);
+      await this.#parts.sinks[file]!.readInto(bytes, offset);
+      parts[key] = { bytes, type };
+    }
+    return parseInput(parts, source);
+  }
+
+  /** Whether the levels of a static input were written before its tiles, as they are: an empty place holds a scale of 0. */
+  async #hasInput(index: number): Promise<boolean> {
+    try {
+      await this.inputLevels(index);
+      return true;
+    } catch (error) {
+      if (error instanceof FormatError) return false;
+      throw error;
+    }
   }
 
   async write(tensors: readonly number[], signal?: AbortSignal): Promise<void> {
@@ -123,7 +192,7 @@ export class TensorWriter {
 
   #task(index: number, rows: Rows): TileTask {
     const { plan, sinks } = this.#parts;
-    const tensor = plan.layout.tensors[index]!;
+    const tensor = this.tensor(index);
     const inputs = this.inputs.get(index) ?? importanceOf(plan, tensor);
     const survey = this.surveys.get(index);
     return {

@@ -3,6 +3,7 @@
 import type { PlacedTensor } from '../format/types.ts';
 import { layerPrefix } from '../graph/index.ts';
 import { modelTensors } from '../model/index.ts';
+import { searchedSamples } from '../recipe/memory.ts';
 import type { Group, PlanNode } from '../recipe/nodes.ts';
 import type { Plan } from '../recipe/plan.ts';
 import { elements } from '../tensor/tensor.ts';
@@ -16,6 +17,8 @@ export interface Work {
 }
 
 const SOLVER_COST = 8;
+/** Trials of a tensor, each through half of the layers, with two operations a weight. */
+const TRIALS = 3;
 /** Rounding of a value to nearest: reading, scales, packing, and reading back. */
 const NEAREST_COST = 300;
 
@@ -23,6 +26,7 @@ export function workOf({ model, layout, nodes, calibration }: Plan): Work {
   const tokens = calibration?.tokens ?? 0;
   const walks = calibration?.correct && calibration.order !== 'parallel' ? 2 : 1;
   const all = model.spec ? modelTensors(model.spec) : [];
+  const tokensOfTrial = calibration && model.spec ? searchedSamples(model.spec, calibration) * calibration.context : 0;
   const layer = (index: number) => {
     const prefix = layerPrefix(index);
     return all.reduce((sum, { name, shape }) => sum + (name.startsWith(prefix) ? elements(shape) : 0), 0);
@@ -34,7 +38,9 @@ export function workOf({ model, layout, nodes, calibration }: Plan): Work {
       case 'propagate':
         return 2 * tokens * walks * layer(node.layer);
       case 'solve':
-        return SOLVER_COST * node.group.width ** 3;
+        return node.group.kinds.includes('hessian') ? SOLVER_COST * node.group.width ** 3 : 0;
+      case 'ranges':
+        return TRIALS * node.tensors.length * tokensOfTrial * all.reduce((total, { shape }) => total + elements(shape), 0);
       default:
         return 0;
     }

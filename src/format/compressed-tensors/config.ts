@@ -2,9 +2,11 @@
 import * as z from 'zod';
 import type { JsonObject } from '../../checkpoint/types.ts';
 import { ModelError } from '../../errors.ts';
+import type { ObserverName } from '../../quantize/observer/types.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import type { ActivationScheme } from '../../quantized/types.ts';
 import type { Linear } from '../linears.ts';
+import type { InputNames } from '../static-inputs.ts';
 import { gridBits } from '../tile-fields.ts';
 
 /** The version whose layout this is. */
@@ -59,7 +61,7 @@ const formats: Readonly<Record<string, { packed: boolean }>> = {
   'naive-quantized': { packed: false },
 };
 
-/** @throws ModelError for what is not read, with its name: floats, sparsity, caches, transforms, static activations */
+/** @throws ModelError for what is not read, with its name: floats, sparsity, caches, transforms, static activations by anything but the tensor */
 export function weightGroups(config: Config, where: string): WeightGroup[] {
   if (config.kv_cache_scheme) throw unread('kv_cache_scheme', 'a quantized key/value cache', where);
   if (Object.keys(config.transform_config ?? {}).length > 0) throw unread('transform_config', 'rotations at run time', where);
@@ -89,10 +91,19 @@ function sharing(args: QuantizationArgs, at: string, where: string): Omit<Weight
 function activation(args: QuantizationArgs, at: string, where: string): ActivationScheme {
   const { num_bits: bits, symmetric, dynamic, type, strategy } = args;
   if (type !== 'int') throw unread(`${at}.input_activations`, `${type} activations`, where);
-  if (dynamic !== true) throw unread(`${at}.input_activations`, 'static activations', where);
+  if (dynamic === false && (strategy ?? 'tensor') === 'tensor') return { bits, symmetric, dynamic, per: 'tensor' };
+  if (dynamic !== true) throw unread(`${at}.input_activations`, `${dynamic || 'static'} activations by ${strategy}`, where);
   if (strategy !== 'token' && strategy !== 'tensor') throw unread(`${at}.input_activations`, `activations by ${strategy}`, where);
   return { bits, symmetric, dynamic, per: strategy };
 }
+
+/** Where the levels of static activations lie. */
+export function inputNames(module: string): InputNames {
+  return { scale: `${module}.input_scale`, zero: `${module}.input_zero_point` };
+}
+
+/** What llm-compressor calls observers that it has: its minmax is a moving average. */
+const observerNames: Partial<Record<ObserverName, string>> = { minmax: 'static_minmax', 'moving-average': 'minmax' };
 
 function unread(at: string, what: string, where: string): ModelError {
   return new ModelError({
@@ -146,6 +157,7 @@ function groupOf({ form, scheme, input }: Linear): JsonObject & { format: string
           dynamic: input.dynamic,
           group_size: null,
           num_bits: input.bits,
+          ...(!input.dynamic && { observer: observerNames[input.observer ?? 'minmax'] ?? null }),
           strategy: String(input.per),
           symmetric: input.symmetric,
           type: 'int',
@@ -165,6 +177,6 @@ function groupOf({ form, scheme, input }: Linear): JsonObject & { format: string
 }
 
 function formatOf(form: TileForm, input?: ActivationScheme): string {
-  if (input) return 'int-quantized';
-  return form.packing === 'int8' ? 'naive-quantized' : 'pack-quantized';
+  if (form.packing !== 'int8') return 'pack-quantized';
+  return input ? 'int-quantized' : 'naive-quantized';
 }

@@ -6,13 +6,14 @@ import type { TensorHead } from '../../checkpoint/safetensors/index.ts';
 import { integerForm } from '../../quantize/kinds/integer.ts';
 import { type IntegerScheme, isPlainInteger } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
+import type { ActivationScheme } from '../../quantized/types.ts';
 import { type StorageType, storage } from '../../tensor/storage.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
 import { gridBits, rowsOfWords } from '../tile-fields.ts';
 import type { Container } from '../types.ts';
-import { compressedTensorsConfig } from './config.ts';
+import { compressedTensorsConfig, inputNames } from './config.ts';
 
 /** Widths that loaders have kernels for, and that all versions pack alike. */
 const packedBits: readonly number[] = [4, 8];
@@ -39,7 +40,8 @@ export const compressedTensors: Container = {
   }),
   holds,
   async layout(request) {
-    const fields = { container: 'compressed-tensors', form: formOf, holds, head, constants };
+    const input = { names: inputNames, refuses: refusedInput };
+    const fields = { container: 'compressed-tensors', form: formOf, holds, head, constants, input };
     const { tensors, linears, kept, warnings } = placeLinears(request, fields);
     // The head of a tied model has no weight of its own, but it is a linear that loaders would quantize.
     const ignore = request.model.spec?.tied ? [...kept, 'lm_head'] : kept;
@@ -73,7 +75,13 @@ function refusedInteger({ zero, input, symmetric, bits, granularity }: IntegerSc
   if (!input) return undefined;
   if (bits !== 8 || granularity !== 'channel' || !symmetric)
     return 'with quantized activations the weights are symmetric int8 with a scale a row: use --bits 8 --group -1';
-  return input.bits === 8 && input.dynamic && input.symmetric ? undefined : 'activations are symmetric int8, dynamic by token';
+  return refusedInput(input);
+}
+
+function refusedInput({ bits, float, dynamic, symmetric, per, threshold }: ActivationScheme): string | undefined {
+  if (bits !== 8 || float !== undefined || threshold !== undefined) return 'activations are int8';
+  if (!dynamic) return per === 'tensor' ? undefined : 'static activations have one scale for the tensor';
+  return symmetric && (per === 'token' || per === 'tensor') ? undefined : 'dynamic activations are symmetric, by token or tensor';
 }
 
 function refusedForm(form: TileForm, [rows = 0]: readonly number[]): string | undefined {
@@ -87,11 +95,12 @@ function refusedForm(form: TileForm, [rows = 0]: readonly number[]): string | un
   return undefined;
 }
 
-function holds(form: TileForm, shape: readonly number[]): TileForm | string {
+/** @param input makes codes of 8 bits plain int8, as loaders expect them beside quantized activations */
+function holds(form: TileForm, shape: readonly number[], input?: ActivationScheme): TileForm | string {
   const { grid, scale, zero } = form;
   if (grid.kind !== 'integer' || (zero && zero.kind !== 'integer')) return 'its codes and zero points are integers';
   if (!zero && !grid.signed) return 'its zero points are integers';
-  const plain = scale.wholeTensor || form.packing === 'int8';
+  const plain = scale.wholeTensor || form.packing === 'int8' || (input !== undefined && gridBits(form) === 8);
   const held = packedAs(plain ? 'int8' : 'compressed-tensors', form);
   return refusedForm(held, shape) ?? held;
 }

@@ -5,10 +5,11 @@ import { read } from '../../io/index.ts';
 import type { LevelForm, TileForm } from '../../quantized/form.ts';
 import { packingOf } from '../packings.ts';
 import { fieldEntry, misfit, parseConfig } from '../quantization-config.ts';
+import { withLevels } from '../static-inputs.ts';
 import { tileLabel } from '../tile-fields.ts';
 import type { Field } from '../types.ts';
 import { type JoinedTensors, plainWeight, type Unnamed, weightTensor } from '../weight.ts';
-import { configSchema, type WeightGroup, weightGroups } from './config.ts';
+import { configSchema, inputNames, type WeightGroup, weightGroups } from './config.ts';
 
 const PACKED = '.weight_packed';
 const SCALE = '.weight_scale';
@@ -28,7 +29,7 @@ export async function joinCompressedTensors(checkpoint: Checkpoint, quantization
     if (module === undefined || tensors.has(`${module}.weight`)) continue;
     const linear = checkpoint.tensors.has(module + PACKED)
       ? await packedLinear(checkpoint, module, groups)
-      : plainLinear(checkpoint, module, groups);
+      : await plainLinear(checkpoint, module, groups);
     for (const entry of linear.entries) taken.add(entry.name);
     tensors.set(`${module}.weight`, linear.unnamed);
   }
@@ -76,7 +77,7 @@ async function packedLinear(checkpoint: Checkpoint, module: string, groups: read
       );
   }
   if (tile.order) entries['g_idx'] = fieldEntry(checkpoint, `${module}.weight_g_idx`, ['i32'], [cols]);
-  return linearOf(module, [rows, cols], tile, group, entries, [shapeEntry]);
+  return linearOf(checkpoint, module, [rows, cols], tile, group, entries, [shapeEntry]);
 }
 
 async function readShape(entry: TensorEntry): Promise<Shape> {
@@ -92,7 +93,7 @@ function packingFor(bits: number, cols: number, words: number): TileForm['packin
   return words === Math.ceil(cols / Math.floor(32 / bits)) ? 'compressed-tensors-words' : undefined;
 }
 
-function plainLinear(checkpoint: Checkpoint, module: string, groups: readonly WeightGroup[]): JoinedLinear {
+async function plainLinear(checkpoint: Checkpoint, module: string, groups: readonly WeightGroup[]): Promise<JoinedLinear> {
   const codes = fieldEntry(checkpoint, `${module}.weight`, ['i8'], [undefined, undefined]);
   const [rows, cols] = codes.shape as [number, number];
   const scale = scaleEntry(checkpoint, module, rows);
@@ -104,7 +105,7 @@ function plainLinear(checkpoint: Checkpoint, module: string, groups: readonly We
   const { group, packing } = chosen(checkpoint, module, candidates, [rows, cols], scale);
   const tile = formOf(group, packing, scale.type as LevelForm['stored'], [rows, cols]);
   const zero = hasZero ? { zero: fieldEntry(checkpoint, zeroName, ['i8'], scale.shape) } : {};
-  return linearOf(module, [rows, cols], tile, group, { codes, scale, ...zero }, []);
+  return linearOf(checkpoint, module, [rows, cols], tile, group, { codes, scale, ...zero }, []);
 }
 
 /** [rows, groups], or [1] for one scale a tensor. */
@@ -146,14 +147,16 @@ function formOf(group: WeightGroup, packing: TileForm['packing'], stored: LevelF
   };
 }
 
-function linearOf(
+async function linearOf(
+  checkpoint: Checkpoint,
   module: string,
   [rows, cols]: Shape,
   tile: TileForm,
-  { input }: WeightGroup,
+  group: WeightGroup,
   entries: Record<string, TensorEntry>,
   others: TensorEntry[],
-): JoinedLinear {
+): Promise<JoinedLinear> {
+  const input = group.input && (await withLevels(checkpoint, group.input, cols, inputNames(module)));
   const sizes = packingOf(tile).sizes(tile, rows, cols);
   const fields: Record<string, Field> = {};
   let bytes = 0;
@@ -162,12 +165,12 @@ function linearOf(
     bytes += entry.bytes;
   }
   const stored = { rows, cols, form: 'tile' as const, tile, fields };
-  const held = { stored, type: tileLabel(tile), bytes, ...(input && { input }) };
+  const held = { stored, type: tileLabel(tile), bytes, ...(input && { input: input.input }) };
   const fileName = `${module}.weight`;
   const unnamed: Unnamed = {
     fileName,
     shape: [rows, cols],
     named: (identity) => weightTensor(fileName, [rows, cols], identity, held),
   };
-  return { unnamed, entries: [...Object.values(entries), ...others] };
+  return { unnamed, entries: [...Object.values(entries), ...others, ...(input?.entries ?? [])] };
 }

@@ -10,9 +10,11 @@ import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts
 import { layoutFolder, type Unplaced } from '../folder.ts';
 import { packTile } from '../packings.ts';
 import { rowMultipleOf } from '../row-order.ts';
+import { inputHeads, placedInput, statedInput } from '../static-inputs.ts';
 import { fieldSizes, fieldType, tileLabel } from '../tile-fields.ts';
 import type { Container, LayoutRequest, WeightTensor } from '../types.ts';
 import { type Described, METADATA_KEY } from './descriptor.ts';
+import { inputNames } from './fields.ts';
 
 export const fewbits: Container = {
   name: 'fewbits',
@@ -45,14 +47,15 @@ function describe(tensor: WeightTensor, scheme: Scheme, described: Map<string, D
   const tile = isWeightScheme(scheme) ? schemeForm(scheme, cols) : keptTile(tensor, scheme);
   if (tile) {
     const input = isWeightScheme(scheme) ? scheme.input : tensor.input;
-    described.set(name, { shape: [...shape], form: 'tile', tile, ...(input && { input }) });
+    described.set(name, { shape: [...shape], form: 'tile', tile, ...(input && { input: statedInput(input) }) });
+    const levels = placedInput(input, inputHeads(input, cols, inputNames(name), 'f32'));
     const sizes = fieldSizes(tile, cols);
     const entries = Object.entries(sizes).map(([key, size]) => ({
       key,
       head: fieldHead(`${name}.${key}`, key, tile, rows, size),
       ...size,
     }));
-    return { tensor: { ...common, scheme, label: tileLabel(tile), tile }, entries };
+    return { tensor: { ...common, scheme, label: tileLabel(tile), tile }, entries, ...levels };
   }
   const type = scheme.kind === 'storage' ? scheme.type : keptType(tensor);
   const kept: Scheme = scheme.kind === 'storage' ? scheme : { kind: 'storage', type };

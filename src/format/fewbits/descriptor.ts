@@ -67,7 +67,7 @@ const described = z.discriminatedUnion('form', [
         float: z.string().max(20).optional(),
         symmetric: z.boolean(),
         dynamic: z.boolean(),
-        per: z.union([z.enum(['tensor', 'token']), z.strictObject({ group: z.int().min(1) })]),
+        per: z.union([z.enum(['tensor', 'token', 'channel']), z.strictObject({ group: z.int().min(1) })]),
         threshold: z.number().gt(0).optional(),
       })
       .optional(),

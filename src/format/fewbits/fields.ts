@@ -3,6 +3,7 @@ import type { Checkpoint, Json, JsonObject, TensorEntry } from '../../checkpoint
 import { FormatError } from '../../errors.ts';
 import { storage } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
+import { type InputNames, withLevels } from '../static-inputs.ts';
 import { fieldSizes, fieldType, tileLabel } from '../tile-fields.ts';
 import type { Field, StoredTensor, WeightTensor } from '../types.ts';
 import { fieldOf, plainWeight, type Unnamed, weightTensor } from '../weight.ts';
@@ -50,7 +51,10 @@ function objectOf(value: Json | undefined): JsonObject {
  * Joins the fields of each described tensor; every other entry is a tensor of its own.
  * @throws FormatError where a field is missing or does not have the dtype and bytes that its descriptor demands
  */
-export function joinFields(checkpoint: Checkpoint, described: ReadonlyMap<string, Described>): Map<string, Unnamed> {
+export async function joinFields(
+  checkpoint: Checkpoint,
+  described: ReadonlyMap<string, Described>,
+): Promise<Map<string, Unnamed>> {
   const joined = new Map<string, Unnamed>();
   const taken = new Set<string>();
   for (const [name, one] of described) {
@@ -59,7 +63,11 @@ export function joinFields(checkpoint: Checkpoint, described: ReadonlyMap<string
       taken.add(entry.name);
       return entry;
     };
-    const held = one.form === 'tile' ? tileOf(one, name, field) : blocksOf(one, name, field);
+    const stored = one.form === 'tile' ? tileOf(one, name, field) : blocksOf(one, name, field);
+    const input =
+      one.form === 'tile' && one.input && (await withLevels(checkpoint, one.input, stored.stored.cols, inputNames(name)));
+    for (const entry of input ? input.entries : []) taken.add(entry.name);
+    const held = { ...stored, ...(input && { input: input.input }) };
     joined.set(name, { fileName: name, shape: one.shape, named: (identity) => weightTensor(name, one.shape, identity, held) });
   }
   for (const entry of checkpoint.tensors.values()) {
@@ -69,6 +77,11 @@ export function joinFields(checkpoint: Checkpoint, described: ReadonlyMap<string
     joined.set(fileName, { fileName, shape, named: (identity) => plainWeight(entry, identity) });
   }
   return joined;
+}
+
+/** Where the levels of a static input lie. */
+export function inputNames(name: string): InputNames {
+  return { scale: `${name}.input_scale`, zero: `${name}.input_zero` };
 }
 
 type Held = Pick<WeightTensor, 'stored' | 'type' | 'bytes' | 'input'>;
@@ -83,7 +96,7 @@ function blocksOf({ shape, type }: Extract<Described, { form: 'blocks' }>, name:
   return { stored, type, bytes: entry.bytes };
 }
 
-function tileOf({ shape, tile, input }: Extract<Described, { form: 'tile' }>, name: string, field: FieldReader): Held {
+function tileOf({ shape, tile }: Extract<Described, { form: 'tile' }>, name: string, field: FieldReader): Held {
   const { rows, cols } = asMatrix(shape);
   for (const { group } of [tile.scale, ...(tile.zero ? [tile.zero] : [])])
     if (group > 0 && cols % group !== 0) throw misfit(name, `rows of ${cols} values`, `groups of ${group}`);
@@ -94,7 +107,7 @@ function tileOf({ shape, tile, input }: Extract<Described, { form: 'tile' }>, na
     fields[key] = { ...fieldOf(entry, rows), rowBytes, ...(whole !== undefined && { whole }) };
     bytes += entry.bytes;
   }
-  return { stored: { rows, cols, form: 'tile', tile, fields }, type: tileLabel(tile), bytes, ...(input && { input }) };
+  return { stored: { rows, cols, form: 'tile', tile, fields }, type: tileLabel(tile), bytes };
 }
 
 function checkedEntry(checkpoint: Checkpoint, name: string, type: TensorEntry['type'], bytes: number): TensorEntry {

@@ -54,6 +54,16 @@ const dynamicLevels: Check = ({ scheme }) => {
   return undefined;
 };
 
+/** The loss is that of the nearest codes. */
+const byLoss: Check = ({ scheme }) =>
+  scheme.kind === 'integer' && scheme.range === 'cross-entropy' && scheme.rounding
+    ? {
+        what: 'the range cross-entropy is chosen for codes that are rounded to nearest, and feedback makes others of them',
+        value: scheme.rounding.kind,
+        next: 'choose the range output-mse, or leave rounding out',
+      }
+    : undefined;
+
 const tensorScale: Check = ({ scheme }) => {
   if (scheme.kind === 'integer' && scheme.nested && scheme.granularity === 'tensor') {
     return {
@@ -95,7 +105,7 @@ const apart: Check = ({ scheme, cols }) => {
   return { what: 'what is kept apart leaves no value of a row to quantize', value: taken, next: `keep fewer than ${cols} apart` };
 };
 
-const checks: readonly Check[] = [vectors, dynamicLevels, tensorScale, correction, apart];
+const checks: readonly Check[] = [vectors, dynamicLevels, byLoss, tensorScale, correction, apart];
 
 /** Why a matrix of this shape cannot have this scheme; undefined where it can. */
 export function refusalOf(scheme: WeightScheme, [rows, cols]: readonly [rows: number, cols: number]): Refusal | undefined {

@@ -2,6 +2,7 @@ import { NumericError, RecipeError } from '../../errors.ts';
 import type { MatrixScheme } from '../scheme.ts';
 import type { StatisticKind } from '../statistics.ts';
 import { baseRanges, checkSymmetry } from './base.ts';
+import { crossEntropy } from './cross-entropy.ts';
 import { entropy } from './entropy.ts';
 import { hqq } from './hqq.ts';
 import { imatrix } from './imatrix.ts';
@@ -21,6 +22,7 @@ export const ranges: Readonly<Record<MatrixScheme['range'], Range>> = {
   sqnr,
   entropy,
   hqq,
+  'cross-entropy': crossEntropy,
 };
 
 /** The statistics of a linear's input that its range cannot do without. */

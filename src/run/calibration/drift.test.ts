@@ -65,7 +65,9 @@ describe('drift in front of layer 1, layer 0 being coarser', async () => {
   test('inputs of all linears, and the streams that o and down are added to', async () => {
     const [theirs, ours] = [await shown(source), await shown(coarse)];
     const [original, walk] = [await walkAt(source, 1), await walkAt(coarse, 1)];
-    const captured = await walk.capture(source, groups, ['hessian'], { walk: original, weights: source, move: true });
+    const captured = await walk.capture(source, groups, ['hessian'], {
+      original: { walk: original, weights: source, move: true },
+    });
     expect([original.layer, walk.layer]).toEqual([2, 1]);
     expect(groups.map(({ residual }) => residual)).toEqual([undefined, 'hidden', undefined, 'middle']);
     for (const [i, { drift, tokens: seen }] of captured.entries()) {
@@ -81,7 +83,12 @@ describe('drift in front of layer 1, layer 0 being coarser', async () => {
   test('statistics are those of the quantized inputs, and without drift the same', async () => {
     const of = async (weights: WeightReader, beside: boolean) => {
       const [original, walk] = [await walkAt(source, 1), await walkAt(weights, 1)];
-      const [first] = await walk.capture(source, groups, ['hessian'], beside ? { walk: original, weights: source } : undefined);
+      const [first] = await walk.capture(
+        source,
+        groups,
+        ['hessian'],
+        beside ? { original: { walk: original, weights: source } } : {},
+      );
       await Promise.all([original.close(), walk.close()]);
       return first!;
     };

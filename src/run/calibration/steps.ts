@@ -17,6 +17,7 @@ import type { TensorWriter } from '../tensor-writer.ts';
 import { weightReader } from '../weights.ts';
 import type { TileWorkers } from '../workers.ts';
 import { type SolveRecord, Solver } from './solver.ts';
+import { type InputRecord, StaticInputs } from './static-inputs.ts';
 import type { CapturedInput, LayerWalk } from './types.ts';
 import { openWalk, type WalkOptions } from './walk.ts';
 import type { CalibrationWindows } from './windows.ts';
@@ -34,6 +35,8 @@ export interface CalibrationFacts {
   /** The file that told of the inputs instead of a text. */
   statistics?: { name: string; fingerprint: string } & Partial<StatisticsProvenance>;
   solves?: SolveRecord[];
+  /** What static inputs were found to cover. */
+  inputs?: InputRecord[];
 }
 
 export interface CalibratedParts {
@@ -54,6 +57,7 @@ type Calibrated = Extract<PlanNode, { kind: 'capture' | 'solve' | 'propagate' }>
 export class CalibratedSteps {
   readonly #parts: CalibratedParts;
   readonly #solver: Solver;
+  readonly #inputs: StaticInputs;
   /** From capture to solve. */
   readonly #captured = new Map<Group, CapturedInput>();
   /** Propagations that nothing has asked for yet. */
@@ -66,7 +70,9 @@ export class CalibratedSteps {
 
   constructor(parts: CalibratedParts) {
     this.#parts = parts;
-    this.#solver = new Solver({ ...parts, layout: parts.place.plan.layout });
+    const { layout } = parts.place.plan;
+    this.#solver = new Solver({ ...parts, layout });
+    this.#inputs = new StaticInputs({ ...parts, layout });
   }
 
   async perform(node: Calibrated): Promise<void> {
@@ -81,6 +87,7 @@ export class CalibratedSteps {
     const { calibration, statistics } = plan;
     const windows = this.#parts.calibration;
     const { records } = this.#solver;
+    const inputs = await this.#inputs.records();
     return {
       ...(calibration &&
         windows && {
@@ -97,6 +104,7 @@ export class CalibratedSteps {
         statistics: { name: fileName(statistics.name), fingerprint: await statistics.fingerprint(), ...statistics.provenance },
       }),
       ...(records.length > 0 && { solves: records }),
+      ...(inputs.length > 0 && { inputs }),
     };
   }
 
@@ -121,12 +129,17 @@ export class CalibratedSteps {
     progress.begin(node.id, layer === place.plan.model.spec!.layers ? 'inputs of the head' : `inputs of layer ${layer}`);
     const kinds = [...new Set(missing.flatMap((group) => group.kinds))];
     const weights = await this.#weights(node);
+    const watch = this.#inputs.watch(missing);
+    const seen = watch && { watch };
     const move = this.#endsLayer(node);
     // Where nothing is compared and nothing changes, one pass is enough to look and to move on.
     const statistics =
       move && place.plan.calibration!.order === 'parallel'
-        ? await walk.captureAndAdvance(weights, missing, kinds)
-        : await walk.capture(weights, missing, kinds, this.#original && { walk: this.#original, weights: this.#source!, move });
+        ? await walk.captureAndAdvance(weights, missing, kinds, seen)
+        : await walk.capture(weights, missing, kinds, {
+            ...(this.#original && { original: { walk: this.#original, weights: this.#source!, move } }),
+            ...seen,
+          });
     progress.end();
     for (const [i, group] of missing.entries()) this.#captured.set(group, statistics[i]!);
   }
@@ -231,6 +244,7 @@ export class CalibratedSteps {
     const captured = this.#captured.get(group) ?? (await this.#stored(group));
     this.#captured.delete(group);
     progress.begin(id, `solving ${group.linears.join(', ')}`);
+    await this.#inputs.write(group, captured);
     await this.#solver.solve(group, captured);
     progress.end();
   }

@@ -17,21 +17,32 @@ export interface LayerWalk {
   /**
    * Statistics of the inputs of these groups of the current layer, in the groups' order.
    * @param weights of this layer, by canonical name
-   * @param original another walk over the same samples, in front of the same layer: then the drift is captured too
    */
   capture(
     weights: WeightReader,
     groups: readonly InputGroup[],
     kinds: readonly StatisticKind[],
-    original?: OriginalWalk,
+    options?: CaptureOptions,
   ): Promise<CapturedInput[]>;
   /** Both at once: half the work where the weights do not change between looking and moving on. */
-  captureAndAdvance(weights: WeightReader, groups: readonly InputGroup[], kinds: readonly StatisticKind[]): Promise<Statistics[]>;
+  captureAndAdvance(
+    weights: WeightReader,
+    groups: readonly InputGroup[],
+    kinds: readonly StatisticKind[],
+    options?: Pick<CaptureOptions, 'watch'>,
+  ): Promise<Statistics[]>;
   /** What the linears of the current layer read, some sequences at a time; with `move` the walk has moved on at the end. */
   look(weights: WeightReader, groups: readonly InputGroup[], options: LookOptions): AsyncGenerator<Look>;
   /** Passes the activations through the current layer with these weights and moves on to the next. */
   advance(weights: WeightReader): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface CaptureOptions {
+  /** Another walk over the same samples, in front of the same layer: then the drift is captured too. */
+  original?: OriginalWalk;
+  /** Sees what a group reads, one sample after another in their order: x [context, width], finite. */
+  watch?: (group: number, x: Float32Array) => void;
 }
 
 /** The same samples in front of the same layer of the unquantized model. */

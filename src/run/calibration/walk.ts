@@ -26,7 +26,7 @@ import type { OnlineRotation } from '../../quantize/transform/index.ts';
 import { DriftSums } from './drift.ts';
 import { type HiddenStates, hiddenStates, type Spill } from './states.ts';
 import { InputSums, SumSessions } from './sums.ts';
-import type { CapturedInput, LayerWalk, Look, LookOptions, OriginalWalk } from './types.ts';
+import type { CapturedInput, CaptureOptions, LayerWalk, Look, LookOptions } from './types.ts';
 
 export interface WalkProgress {
   /** The layer worked on; `layers` is the head. */
@@ -127,9 +127,9 @@ class OnnxLayerWalk implements LayerWalk {
     weights: WeightReader,
     groups: readonly InputGroup[],
     kinds: readonly StatisticKind[],
-    original?: OriginalWalk,
+    { original, watch }: CaptureOptions = {},
   ): Promise<CapturedInput[]> {
-    if (!original) return this.#pass(weights, groups, kinds, false);
+    if (!original) return this.#pass(weights, groups, kinds, { move: false, watch });
     const sums = this.#sumsOf(groups, kinds);
     const drifts = groups.map((group) => new DriftSums(this.#sums, group, this.#spec.hidden));
     const { walk, move = false } = original;
@@ -138,6 +138,7 @@ class OnnxLayerWalk implements LayerWalk {
       const other = (await theirs.next()).value as Look;
       for (const [i, x] of inputs.entries()) {
         await sums[i]!.add(x);
+        this.#show(x, i, watch);
         await drifts[i]!.add(other.inputs[i]!, x, other.residuals[i], residuals[i]);
       }
     }
@@ -146,15 +147,16 @@ class OnnxLayerWalk implements LayerWalk {
   }
 
   async advance(weights: WeightReader): Promise<void> {
-    await this.#pass(weights, [], [], true);
+    await this.#pass(weights, [], [], { move: true });
   }
 
   captureAndAdvance(
     weights: WeightReader,
     groups: readonly InputGroup[],
     kinds: readonly StatisticKind[],
+    { watch }: Pick<CaptureOptions, 'watch'> = {},
   ): Promise<Statistics[]> {
-    return this.#pass(weights, groups, kinds, true);
+    return this.#pass(weights, groups, kinds, { move: true, watch });
   }
 
   async close(): Promise<void> {
@@ -171,12 +173,24 @@ class OnnxLayerWalk implements LayerWalk {
     weights: WeightReader,
     groups: readonly InputGroup[],
     kinds: readonly StatisticKind[],
-    move: boolean,
+    { move, watch }: { move: boolean; watch?: CaptureOptions['watch'] | undefined },
   ): Promise<Statistics[]> {
     const sums = this.#sumsOf(groups, kinds);
-    for await (const { inputs } of this.look(weights, groups, { move, residuals: false }))
-      for (const [i, input] of inputs.entries()) await sums[i]!.add(input);
+    for await (const { inputs } of this.look(weights, groups, { move, residuals: false })) {
+      for (const [i, input] of inputs.entries()) {
+        await sums[i]!.add(input);
+        this.#show(input, i, watch);
+      }
+    }
     return sums.map((one) => one.finish());
+  }
+
+  /** Sample by sample: how many pass together follows from memory, and what is found must not. */
+  #show({ data, dims }: GraphTensor, group: number, watch: CaptureOptions['watch']): void {
+    if (!watch) return;
+    const values = data as Float32Array;
+    const step = this.#options.context * dims[1]!;
+    for (let at = 0; at < values.length; at += step) watch(group, values.subarray(at, at + step));
   }
 
   #sumsOf(groups: readonly InputGroup[], kinds: readonly StatisticKind[]): InputSums[] {
