@@ -4,6 +4,7 @@ export { awqScales, type ScaleChoice, type ScaleSearch, searchScale, weightMeans
 export { foldScales, gatherChannels, spreadScales } from './fold.ts';
 export { applyHadamard, type Hadamard, hadamardBases, hadamardMatrix, hadamardOf } from './hadamard.ts';
 export { applyOperations, type RowSpan, rowsTogether, type TensorOperation } from './operations.ts';
+export { changedStatistic, type InputChange, inputChanges, kindBefore } from './inputs.ts';
 export { hessianOf, OutputLoss } from './output-loss.ts';
 export { type QuarotOptions, quarot } from './quarot.ts';
 export { rewrittenSpec, rewrittenWeights, sourceTensor } from './rewritten.ts';
