@@ -75,9 +75,9 @@ test.each(['scales', 'scales and rotations'] as const)('%s: statistics are those
 });
 
 test('behind a rotation only sums of products are known', () => {
-  expect(['hessian', 'samples', 'meansquare', 'absmax', 'absmean', 'min', 'max'].map((k) => kindBefore(k as StatisticKind, true))).toEqual(
-    ['hessian', 'samples', 'hessian', undefined, undefined, undefined, undefined],
-  );
+  expect(
+    ['hessian', 'samples', 'meansquare', 'absmax', 'absmean', 'min', 'max'].map((k) => kindBefore(k as StatisticKind, true)),
+  ).toEqual(['hessian', 'samples', 'hessian', undefined, undefined, undefined, undefined]);
 });
 
 test('mean squares equal the diagonal of the Hessian to the bit', () => {
@@ -93,5 +93,7 @@ test('a gain of zero hides what its input was', () => {
   const by = positive(1);
   by[5] = 0;
   const changes = inputChanges([{ kind: 'scale', tensor: 'w', axis: 'columns', by }], 'w');
-  expect(() => changedStatistic('absmax', by, width, changes, 'layer 3')).toThrow(/layer 3: input 5 was multiplied by a gain of 0/);
+  expect(() => changedStatistic('absmax', by, width, changes, 'layer 3')).toThrow(
+    /layer 3: input 5 was multiplied by a gain of 0/,
+  );
 });

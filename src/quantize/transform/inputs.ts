@@ -49,7 +49,7 @@ export function changedStatistic(
 ): Float32Array {
   const rotated = changes.some((change) => change.kind === 'rotate');
   const before = kindBefore(kind, rotated) ?? kind;
-  let changed = values.slice();
+  let changed: Float32Array = values.slice();
   for (const change of changes) {
     if (change.kind === 'rotate') rotate(before, changed, width, change);
     else changed = scaled(before, changed, width, factors(change, width, where));
@@ -99,12 +99,18 @@ const scalings: Readonly<Record<StatisticKind, Scaling>> = {
 function scaled(kind: StatisticKind, values: Float32Array, width: number, factor: Float64Array): Float32Array {
   const swaps = (kind === 'min' || kind === 'max') && factor.some((f) => f < 0);
   // The least of what changes its sign was the largest: only both together tell.
-  if (swaps) throw new NumericError({ what: `the ${kind} of an input that changes its sign is not told by its ${kind}`, value: width });
+  if (swaps)
+    throw new NumericError({ what: `the ${kind} of an input that changes its sign is not told by its ${kind}`, value: width });
   return scalings[kind](values, factor);
 }
 
 /** Rows become rows Q; of a Hessian the columns too: Q' H Q, symmetric to the bit. In place. */
-function rotate(kind: StatisticKind, values: Float32Array, width: number, change: Extract<InputChange, { kind: 'rotate' }>): void {
+function rotate(
+  kind: StatisticKind,
+  values: Float32Array,
+  width: number,
+  change: Extract<InputChange, { kind: 'rotate' }>,
+): void {
   const turn = rotator(change.rotation);
   const rows = Float64Array.from(values);
   applyStrided(turn, rows, change.stride);
@@ -115,7 +121,8 @@ function rotate(kind: StatisticKind, values: Float32Array, width: number, change
   transpose(rows, width);
   applyStrided(turn, rows, change.stride);
   for (let i = 0; i < width; i++)
-    for (let j = 0; j <= i; j++) values[i * width + j] = values[j * width + i] = (rows[i * width + j]! + rows[j * width + i]!) / 2;
+    for (let j = 0; j <= i; j++)
+      values[i * width + j] = values[j * width + i] = (rows[i * width + j]! + rows[j * width + i]!) / 2;
 }
 
 function transpose(x: Float64Array, n: number): void {
