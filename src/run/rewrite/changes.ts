@@ -22,11 +22,7 @@ export function noChanges(): InputChanges {
 }
 
 /** Adds what one more rewrite does. */
-export function addChanges(
-  { byWeight, copies }: InputChanges,
-  { operations, untied }: Pick<ModelRewrite, 'operations' | 'untied'>,
-): void {
-  if (untied) copies.set(untied.tensor, untied.from);
+export function addChanges({ byWeight }: InputChanges, { operations }: Pick<ModelRewrite, 'operations'>): void {
   for (const name of new Set(operations.map(({ tensor }) => tensor))) {
     const changes = inputChanges(operations, name);
     if (changes.length > 0) byWeight.set(name, [...(byWeight.get(name) ?? []), ...changes]);

@@ -164,6 +164,10 @@ async function rewriteInto(
 ): Promise<{ records: TransformRecord[]; changes: InputChanges }> {
   const kernels = await loadKernels();
   const changes = noChanges();
+  // A head that was one with the embedding is a copy of it from the first transform on.
+  const embedding = plan.model.tensors.find(({ role }) => role === 'embedding')?.name;
+  const before = new Set(plan.model.tensors.map(({ name }) => name));
+  for (const name of rewritten.places.keys()) if (!before.has(name) && embedding) changes.copies.set(name, embedding);
   const records: TransformRecord[] = [];
   let current: Model = plan.model;
   const last = rewritten.transforms.length - 1;
