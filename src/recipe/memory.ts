@@ -36,12 +36,19 @@ export function peakMemory({ model, layout, nodes, threads, calibration, transfo
   for (const tensor of layout.tensors) {
     const [first] = tilesOf(tensor);
     if (!first) continue;
-    if (isSolved(tensor)) tile = Math.max(tile, (first[1] - first[0]) * tensor.from.cols * SOLVED_VALUE_BYTES);
+
+    const solved = isSolved(tensor) ? (first[1] - first[0]) * tensor.from.cols * SOLVED_VALUE_BYTES : 0;
     const share = (first[1] - first[0]) / tensor.from.rows;
     const { scheme } = tensor;
     const arrays = isWeightScheme(scheme) ? 3 * 4 * elements(tensor.shape) * share : 0;
+    const balanced = isWeightScheme(scheme) && scheme.balance && scheme.rounding ? BALANCED_BYTES * tensor.from.cols ** 2 : 0;
     const survey = isWeightScheme(scheme) && schemeSurveys(scheme) === 'matrix' ? 4 * 4 * elements(tensor.shape) : 0;
-    tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + arrays);
+    tile = Math.max(
+      tile,
+      solved + balanced,
+      survey + balanced,
+      (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + arrays + balanced,
+    );
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
   const garbage = layout.tensors.some((tensor) => isWeightScheme(tensor.scheme)) ? GARBAGE : 0;
@@ -53,6 +60,11 @@ export function peakMemory({ model, layout, nodes, threads, calibration, transfo
 
 /** Measured: bytes a value of a tile that is rounded with feedback: weights, targets, panels, gradients, systems of levels. */
 const SOLVED_VALUE_BYTES = 56;
+/**
+ * A worker that balances columns and rounds with feedback has Hessian, damped copy and factor in the balanced space for itself: six
+ * matrices of f32 while it factorizes.
+ */
+const BALANCED_BYTES = 6 * 4;
 /** Hidden states past this go to a file. */
 export const STATE_BYTES = 512e6;
 /** ONNX Runtime: its library and sessions. */
