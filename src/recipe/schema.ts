@@ -228,7 +228,7 @@ const transform = z
       .strictObject({
         kind: z.literal('awq'),
         scales: z
-          .enum(['activations', 'duo', 'best'])
+          .enum(['activations', 'duo'])
           .default('activations')
           .describe('Scales from mean |x|, or from mean |w| too (AutoAWQ).'),
         clip: z.boolean().default(true).describe('Search for clips of weights too.'),

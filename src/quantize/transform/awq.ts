@@ -6,7 +6,7 @@ import { linearOf } from '../../model/inputs.ts';
 import { modelTensors } from '../../model/tensors.ts';
 import type { ModelSpec } from '../../model/types.ts';
 import { searchClip } from './awq-clip.ts';
-import { type ScaleChoice, searchScale, weightMeans } from './awq-scale.ts';
+import { searchScale, weightMeans } from './awq-scale.ts';
 import { foldScales, gatherChannels, spreadScales } from './fold.ts';
 import { applyOperations, type TensorOperation } from './operations.ts';
 import { OutputLoss } from './output-loss.ts';
@@ -18,8 +18,8 @@ export interface AwqOptions {
   readonly kernels: Kernels;
   /** How weights will be quantized: `schemeRoundTrip(scheme)`, or `awqRoundTrip` for the arithmetic of the originals. */
   readonly roundTrip: RoundTrip;
-  /** Scales by mean|x| alone (llm-awq, default), with mean|w| (AutoAWQ's default), or by what leaves less error in each input. */
-  readonly scales?: 'activations' | 'duo' | 'best';
+  /** Scales by mean|x| alone (llm-awq, default), or with mean|w| (AutoAWQ's default). */
+  readonly scales?: 'activations' | 'duo';
   /** Whether o is scaled where query heads share value heads: they share scales (default), or it is skipped as in the originals. */
   readonly sharedHeads?: 'share' | 'skip';
   /** Search for clips too (default true). q and k are never clipped. */
@@ -129,21 +129,16 @@ async function searchFold(
       return sum + output.total(e);
     }, 0) / outputs;
   const gather = (values: Float32Array) => gatherChannels(fold, values, 'mean');
-  const search = (duo: boolean) =>
-    searchScale({
-      weights,
-      cols,
-      absmean: gather(absmean),
-      ...(duo && { weightMean: gather(weightMeans(weights, cols, roundTrip.group(cols))) }),
-      spread: (s) => spreadScales(fold, s),
-      roundTrip,
-      loss: lossOf,
-      grid,
-    });
-  const choices: ScaleChoice[] = [];
-  for (const how of scales === 'best' ? (['activations', 'duo'] as const) : [scales]) choices.push(await search(how === 'duo'));
-  const lossBy = ({ losses, ratio }: ScaleChoice) => losses[Math.round(ratio * grid)]!;
-  const choice = choices.reduce((best, one) => (lossBy(one) < lossBy(best) ? one : best));
+  const choice = await searchScale({
+    weights,
+    cols,
+    absmean: gather(absmean),
+    ...(scales === 'duo' && { weightMean: gather(weightMeans(weights, cols, roundTrip.group(cols))) }),
+    spread: (s) => spreadScales(fold, s),
+    roundTrip,
+    loss: lossOf,
+    grid,
+  });
   const plain = () =>
     weights.map((w) => {
       const rounded = w.slice();
@@ -151,8 +146,9 @@ async function searchFold(
       return rounded;
     });
   // Without weight means, the scales of ratio 0 are 1.
-  const before = scales === 'duo' ? lossOf(plain()) : choices[0]!.losses[0]!;
-  return { scales: choice.scales, search: { linears: to, ratio: choice.ratio, before, after: lossBy(choice) } };
+  const before = scales === 'duo' ? lossOf(plain()) : choice.losses[0]!;
+  const search = { linears: to, ratio: choice.ratio, before, after: choice.losses[Math.round(choice.ratio * grid)]! };
+  return { scales: choice.scales, search };
 }
 
 async function searchClips(
