@@ -1,10 +1,12 @@
 /** Statistics of a model as it is serve transforms and what follows them, from a file or from one walk. */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openCheckpoint, readTensor } from '../../checkpoint/index.ts';
 import { type Model, open } from '../../format/index.ts';
-import { MemoryStore } from '../../io/index.ts';
+import { diskStore, MemoryStore } from '../../io/index.ts';
 import { inputGroups } from '../../model/index.ts';
 import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
 import { type PlanOptions, plan, type RecipeInput } from '../../recipe/index.ts';
@@ -17,6 +19,9 @@ import { rewriteModel } from './rewrite.ts';
 
 const path = (name: string) => fileURLToPath(new URL(`../../../models/${name}`, import.meta.url));
 const [samples, context] = [8, 64];
+const folder = mkdtempSync(join(tmpdir(), 'fewbits-rewrite-'));
+/** On a disk: workers get a copy of what lies in memory with every tile. */
+const place = () => diskStore(mkdtempSync(join(folder, 'run-')));
 const kinds: StatisticKind[] = ['hessian', 'absmax', 'absmean', 'meansquare'];
 
 let model: Model;
@@ -49,7 +54,10 @@ beforeAll(async () => {
   statistics = await statisticsOf(model, kinds);
 }, 60_000);
 
-afterAll(() => model.close());
+afterAll(async () => {
+  await model.close();
+  rmSync(folder, { recursive: true });
+});
 
 const int4 = { kind: 'integer', bits: 4, symmetric: false, granularity: { group: 64 }, range: 'minmax' } as const;
 const awq = { kind: 'awq', grid: 3, clip: true } as const;
@@ -69,7 +77,7 @@ async function written(
   from: RecipeInput,
   options: PlanOptions = {},
   running: RunOptions = {},
-  store = new MemoryStore(),
+  store = place(),
 ): Promise<Map<string, Uint8Array>> {
   const planned = await plan(model, from, { output: 'out.safetensors', ...options });
   await run(planned, store, { threads: 2, ...(planned.calibration && { calibration: windows }), ...running });
@@ -112,7 +120,7 @@ test('one walk serves transforms and rounding in parallel order; later orders wa
 });
 
 test('a run that is interrupted after the rewrite goes on to the same bytes', async () => {
-  const store = new MemoryStore();
+  const store = place();
   const controller = new AbortController();
   const onProgress = ({ name }: { name: string }) => {
     if (name.startsWith('solving model.layers.0.mlp')) controller.abort();
