@@ -21,6 +21,8 @@ export interface RangeOptions {
   percentile?: number;
   /** mse, sqnr, entropy, imatrix, output-mse: candidate ratios are 1 - i / 100 for i in [0, steps) (default 80); hqq: iterations (20). */
   steps?: number;
+  /** Searches: only each so-many-th of these ratios (default 1); for searches that try a range many times. */
+  stride?: number;
   /** The error is |x - x̂| to this power; mse: 2 by default (llm-compressor and GPTQ use 2.4), hqq: 0.7. */
   power?: number;
   /** cross-entropy: what the limits of mse are multiplied by, found by a run. */

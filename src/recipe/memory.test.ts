@@ -6,6 +6,7 @@ import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
 import type { StatisticsReader } from '../quantize/statistics.ts';
 import { spillBytes } from './memory.ts';
 import { plan } from './plan.ts';
+import type { RecipeInput } from './schema.ts';
 
 const defaultModel = fileURLToPath(new URL('../../models/tinystories-3.7m', import.meta.url));
 
@@ -67,4 +68,50 @@ test('what a run frees in blocks of less than 32 MiB stays with the process', ()
   expect(layerRunBytes(spec, 256)).toBe(4 * (tokens * (6 * 1024 + 4 * 3072 + 4 * 1024) + 2 * scores));
   // 48 MiB of an MLP's block and 64 MiB of scores go back to the system.
   expect(keptRunBytes(spec, 256)).toBe(4 * tokens * (6 * 1024 + 4 * 1024));
+});
+
+test('a worker that balances columns and rounds with feedback factorizes by itself', async () => {
+  const model = await open(defaultModel);
+  const peak = async (threads: number, balance: boolean) => {
+    const scheme = { kind: 'integer', bits: 4, symmetric: false, granularity: { group: 64 }, range: 'minmax' } as const;
+    const balanced = { ...scheme, ...(balance && { balance: 'sinkhorn' as const }) };
+    const recipe: RecipeInput = {
+      ...{ version: 1, container: 'fewbits', rounding: { kind: 'gptq' } },
+      ...{ scheme: balanced, keep: ['*embed*'] },
+    };
+    return (await plan(model, recipe, { threads })).peakMemory;
+  };
+  // down has the widest input: 768 columns.
+  const more = [1, 2].map(async (threads) => (await peak(threads, true)) - (await peak(threads, false)));
+  const [one, two] = await Promise.all(more);
+  expect(one).toBeGreaterThanOrEqual(24 * 768 ** 2);
+  expect(two).toBeGreaterThanOrEqual(2 * 24 * 768 ** 2);
+  await model.close();
+});
+
+test('one walk for transforms and rounding needs the disk for its statistics, and less memory than two', async () => {
+  const model = await open(defaultModel);
+  const of = (order: 'parallel' | 'block') => {
+    const scheme = { kind: 'integer', bits: 4, symmetric: false, granularity: { group: 64 }, range: 'minmax' } as const;
+    const calibration = { order, correct: false, samples: 128, context: 256 };
+    return plan(
+      model,
+      {
+        version: 1,
+        container: 'fewbits',
+        scheme,
+        transforms: [{ kind: 'awq' }],
+        rounding: { kind: 'gptq' },
+        calibration,
+        keep: ['*embed*'],
+      },
+      { threads: 2 },
+    );
+  };
+  const [once, again] = [await of('parallel'), await of('block')];
+  expect(once.spillBytes - again.spillBytes).toBe(4 * (3 * (4 * 256 ** 2 + 8 * 256) + (4 * 768 ** 2 + 8 * 768)));
+  // What was measured of this run: 443.9 MB.
+  expect(once.peakMemory).toBeGreaterThan(443.9e6 / 0.95);
+  expect(once.peakMemory).toBeLessThanOrEqual(again.peakMemory);
+  await model.close();
 });

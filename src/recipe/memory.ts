@@ -5,6 +5,7 @@ import { inputGroups, type ModelSpec, modelTensors } from '../model/index.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme } from '../quantize/scheme.ts';
 import { elements } from '../tensor/tensor.ts';
+import type { Gathered } from './looks.ts';
 import { type Group, hessianBytes, type PlanNode } from './nodes.ts';
 import type { Transform } from './schema.ts';
 import { isSolved, sourceRowBytes, tilesOf } from './tiles.ts';
@@ -26,36 +27,51 @@ export interface MemoryRequest {
   nodes: readonly PlanNode[];
   threads: number;
   calibration?: { order: string; correct: boolean; context: number; samples: number };
+  /** One walk tells transforms and schemes what they look at: none follows the rewrite. */
+  gathered?: Gathered;
 }
 
-export function peakMemory({ model, layout, nodes, threads, calibration, transforms = [] }: MemoryRequest): number {
+export function peakMemory({ model, layout, nodes, threads, calibration, transforms = [], gathered }: MemoryRequest): number {
   let tile = 0;
   for (const tensor of layout.tensors) {
     const [first] = tilesOf(tensor);
     if (!first) continue;
-    if (isSolved(tensor)) tile = Math.max(tile, (first[1] - first[0]) * tensor.from.cols * SOLVED_VALUE_BYTES);
+
+    const solved = isSolved(tensor) ? (first[1] - first[0]) * tensor.from.cols * SOLVED_VALUE_BYTES : 0;
     const share = (first[1] - first[0]) / tensor.from.rows;
     const { scheme } = tensor;
     const arrays = isWeightScheme(scheme) ? 3 * 4 * elements(tensor.shape) * share : 0;
+    const balanced = isWeightScheme(scheme) && scheme.balance && scheme.rounding ? BALANCED_BYTES * tensor.from.cols ** 2 : 0;
     const survey = isWeightScheme(scheme) && schemeSurveys(scheme) === 'matrix' ? 4 * 4 * elements(tensor.shape) : 0;
-    tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + arrays);
+    tile = Math.max(
+      tile,
+      solved + balanced,
+      survey + balanced,
+      (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + arrays + balanced,
+    );
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
   const garbage = layout.tensors.some((tensor) => isWeightScheme(tensor.scheme)) ? GARBAGE : 0;
-  const calibrated = calibrationMemory(model, nodes, calibration);
+  const calibrated =
+    calibrationMemory(model, nodes, gathered ? undefined : calibration) + (transforms.length ? changedBytes(nodes) : 0);
   const run = 2 * known + threads * (WORKER_MEMORY + garbage + tile) + calibrated;
   return Math.ceil(
     BASE_MEMORY +
       Math.max(
         run,
         rangesMemory(model, layout, nodes, calibration),
-        ...transforms.map((one) => transformMemory(model, one, calibration)),
+        ...transforms.map((one) => transformMemory(model, one, calibration, gathered)),
       ),
   );
 }
 
 /** Measured: bytes a value of a tile that is rounded with feedback: weights, targets, panels, gradients, systems of levels. */
 const SOLVED_VALUE_BYTES = 56;
+/**
+ * A worker that balances columns and rounds with feedback has Hessian, damped copy and factor in the balanced space for itself: six
+ * matrices of f32 while it factorizes.
+ */
+const BALANCED_BYTES = 6 * 4;
 /** Hidden states past this go to a file. */
 export const STATE_BYTES = 512e6;
 /** ONNX Runtime: its library and sessions. */
@@ -114,20 +130,42 @@ function rangesMemory(
 /** Copies of what a search tries: the weights of an input, the candidate, its error, what the quantizer makes on the way. */
 const SEARCH_COPIES = 6;
 
+/** A Hessian from a file becomes that of the rewritten model: the copy that changes, and one in f64 that turns. */
+function changedBytes(nodes: readonly PlanNode[]): number {
+  return 3 * Math.max(0, ...nodes.map((node) => (node.kind === 'solve' ? hessianBytes(node.group) : 0)));
+}
+
+/** Statistics that one walk leaves on the disk. */
+export function gatheredBytes({ spec }: Model, gathered: Gathered | undefined): number {
+  if (!spec || !gathered) return 0;
+  const layers = Array.from({ length: spec.layers + (gathered.head ? 1 : 0) }, (_, layer) => inputGroups(spec, layer)).flat();
+  return layers.reduce(
+    (sum, { width }) => sum + hessianBytes({ width, kinds: gathered.kinds }) + 4 * width * gathered.kinds.length,
+    0,
+  );
+}
+
 /** What a transform takes before its file is written: activations, the Hessians of a layer, the largest matrix in f32 and f64. */
-function transformMemory({ spec }: Model, { kind }: Transform, calibration: MemoryRequest['calibration']): number {
+function transformMemory(
+  { spec }: Model,
+  { kind }: Transform,
+  calibration: MemoryRequest['calibration'],
+  gathered: Gathered | undefined,
+): number {
   if (!spec) return 0;
   const tensors = modelTensors(spec);
   const largest = Math.max(...tensors.map(({ shape }) => elements(shape)));
-  if (kind === 'quarot' || !calibration) return GARBAGE + (4 + 8) * largest;
+  if (kind === 'quarot') return GARBAGE + (4 + 8) * largest;
   const layers = Array.from({ length: spec.layers }, (_, layer) => layer);
   const weights = Math.max(...layers.map((layer) => layerWeightBytes(spec, layer)));
+  const widths = kind === 'awq' || gathered?.kinds.includes('hessian') ? inputGroups(spec, 0).map(({ width }) => width) : [];
+  const hessians = widths.reduce((sum, width) => sum + 4 * width * width, 0) + 6 * Math.max(0, ...widths) ** 2;
+  const searched = hessians + (kind === 'awq' ? SEARCH_COPIES * weights : 0);
+  if (!calibration) return GARBAGE + Math.max((4 + 8) * largest, searched);
   const states = Math.min(STATE_BYTES, stateBytes(spec, calibration));
   const walked = RUNTIME_MEMORY + GARBAGE + states + weights;
   const runs = layerRunBytes(spec, calibration.context) + keptRunBytes(spec, calibration.context);
-  const widths = kind === 'awq' ? inputGroups(spec, 0).map(({ width }) => width) : [];
-  const hessians = widths.reduce((sum, width) => sum + 4 * width * width, 0) + 6 * Math.max(0, ...widths) ** 2;
-  return walked + runs + hessians + (kind === 'awq' ? SEARCH_COPIES * weights : 0);
+  return walked + runs + searched;
 }
 
 /** Bytes of the files that hold the hidden states that memory does not. */

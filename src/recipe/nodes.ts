@@ -43,7 +43,7 @@ export interface NodesRequest {
   tensors: readonly PlacedTensor[];
   order: Calibration['order'];
   /** Given: nothing is captured. */
-  statistics?: StatisticsReader;
+  statistics?: Pick<StatisticsReader, 'shared'>;
 }
 
 export function planNodes({ model, tensors, order, statistics }: NodesRequest): PlanNode[] {
@@ -120,7 +120,7 @@ function layerGroups({ spec }: Model, tensors: readonly PlacedTensor[]): Map<num
 }
 
 /** Linears that share statistics in the file share a solve. */
-function storedGroups(tensors: readonly PlacedTensor[], statistics: StatisticsReader): Group[] {
+function storedGroups(tensors: readonly PlacedTensor[], statistics: Pick<StatisticsReader, 'shared'>): Group[] {
   const byInput = new Map<string, number[]>();
   for (const [index, { source, scheme }] of tensors.entries()) {
     if (needsOf(scheme).length === 0) continue;

@@ -7,14 +7,15 @@ import { RecipeError } from '../errors.ts';
 import { fingerprint, identity, sameSource, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
 import type { Container, ContainerName, Layout, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
-import { linearOf } from '../model/index.ts';
+import { inputGroups, linearOf } from '../model/index.ts';
 import { checkKvScheme, kvPreset } from '../quantize/kv/index.ts';
 import { isWeightScheme, type Rounding, type Scheme, schemeLabel } from '../quantize/scheme.ts';
 import { type StatisticKind, type StatisticsReader, statisticKinds } from '../quantize/statistics.ts';
 import type { KvScheme } from '../quantized/types.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
 import { VERSION } from '../version.ts';
-import { peakMemory, spillBytes } from './memory.ts';
+import { type Gathered, gatheredOnce, type Looks, looksOf } from './looks.ts';
+import { gatheredBytes, peakMemory, spillBytes } from './memory.ts';
 import { hasInput, looksAtLoss, needsOf, staticInput, transformNeeds } from './needs.ts';
 import { type PlanNode, planNodes } from './nodes.ts';
 import { checkDecoder, parameters, type Resolved, resolveSchemes } from './resolve.ts';
@@ -78,6 +79,10 @@ export interface Plan {
   readonly statistics?: StatisticsReader;
   /** What the transforms leave: everything after them looks at that model. */
   readonly rewritten?: RewrittenModel;
+  /** What one walk through the model as it is collects for transforms and what follows them, instead of a walk for each. */
+  readonly gathered?: Gathered;
+  /** Of the inputs of the rewritten model, while the plan runs. */
+  readonly inputs?: StatisticsReader;
   /** Present when the run needs a text. */
   readonly calibration?: PlannedCalibration;
   /** What is done, in an order that respects what waits for what. */
@@ -131,7 +136,12 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
   const quantized = schemes.some(({ scheme }) => isQuantized(scheme));
-  const calibration = plannedCalibration(subject, parsed, schemes, options);
+  const looks = rewritten && (await looksOf(model, rewritten, schemes));
+  const calibration = plannedCalibration(subject, parsed, schemes, looks, options);
+  // Static inputs and losses are those of the rewritten model as it runs.
+  const runs = schemes.some(({ scheme }) => staticInput(scheme) !== undefined || looksAtLoss(scheme));
+  const gathered =
+    calibration?.order === 'parallel' && !runs ? looks && gatheredOnce(looks, ({ layer }) => layer === undefined) : undefined;
   // What a run does not use says nothing about its output.
   const { calibration: _, ...used } = parsed;
   const json = JSON.parse(JSON.stringify({ ...used, ...(calibration && { calibration: statedOf(calibration) }) })) as JsonObject;
@@ -153,7 +163,8 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     model: subject,
     tensors: layout.tensors,
     order: calibration?.order ?? 'parallel',
-    ...(statistics && { statistics }),
+    ...(statistics && { statistics: rewritten ? sharedInputs(subject) : statistics }),
+    ...(gathered && { statistics: sharedInputs(subject) }),
   });
   const parts = await keyParts(source, json, layout, importance);
   const count = parameters(model);
@@ -169,6 +180,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
     ...(statistics && { statistics }),
     ...(calibration && { calibration }),
     ...(rewritten && { rewritten }),
+    ...(gathered && { gathered }),
     nodes,
     tensors: layout.tensors.map((t) => ({
       name: t.name,
@@ -185,8 +197,9 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
       ...{ model: subject, layout, nodes, threads: options.threads ?? 1 },
       ...(calibration && { calibration }),
       ...(parsed.transforms && { transforms: parsed.transforms }),
+      ...(gathered && { gathered }),
     }),
-    spillBytes: spillBytes(model, calibration) + (rewritten?.fileSize ?? 0),
+    spillBytes: spillBytes(model, calibration) + (rewritten?.fileSize ?? 0) + gatheredBytes(model, gathered),
     load: { weights: data, ...kvCache(model, options.context) },
     runtimes: container.runtimes(layout, subject),
     convention: conventionOf(container, layout),
@@ -211,6 +224,7 @@ function plannedCalibration(
   model: Model,
   recipe: Recipe,
   schemes: Resolved['schemes'],
+  looks: Looks | undefined,
   { statistics, calibrationContext }: PlanOptions,
 ): PlannedCalibration | undefined {
   const needing = schemes.filter(({ scheme }) => needsOf(scheme).length > 0);
@@ -218,13 +232,6 @@ function plannedCalibration(
   const looking = recipe.transforms?.find((one) => transformNeeds(one).length > 0);
   const byLoss = schemes.find(({ scheme }) => looksAtLoss(scheme));
   if (!first && !looking && !byLoss) return undefined;
-  if (statistics && recipe.transforms) {
-    throw new RecipeError({
-      what: `${recipe.transforms[0]!.kind} changes the inputs that these statistics speak of`,
-      where: statistics.name,
-      next: 'leave --stats out: the run collects what it needs, or use a method without a transform',
-    });
-  }
   if (statistics && byLoss) {
     throw new RecipeError({
       what: 'cross-entropy runs the model on a text, and statistics of inputs do not tell its loss',
@@ -232,11 +239,21 @@ function plannedCalibration(
       next: 'leave --stats out, or choose the range mse, imatrix or output-mse',
     });
   }
-  if (statistics) {
-    for (const { tensor, scheme } of needing) {
-      checkObserver(statistics, tensor, scheme);
-      checkStatistics(statistics, tensor, needsOf(scheme));
+  if (statistics) for (const { tensor, scheme } of needing) checkObserver(statistics, tensor, scheme);
+  if (statistics && looks) {
+    for (const { tensor, kind, before, rotated } of [...looks.byTransforms.flat(), ...looks.bySchemes]) {
+      if (before) checkStatistics(statistics, tensor, [before]);
+      else
+        throw new RecipeError({
+          what: `${rotated} mixes the channels of this input: the ${kind} of what comes of it is not told by that of the channels`,
+          where: `${statistics.name}: ${linearOf(tensor.name)}`,
+          next: 'leave --stats out: the run collects what it needs from the rewritten model',
+        });
     }
+    return undefined;
+  }
+  if (statistics) {
+    for (const { tensor, scheme } of needing) checkStatistics(statistics, tensor, needsOf(scheme));
     return undefined;
   }
   const { spec } = model;
@@ -273,6 +290,13 @@ function plannedCalibration(
       ? spec.layers
       : needing.reduce((most, { tensor }) => Math.max(most, (tensor.layer ?? spec.layers - 1) + 1), 0);
   return { ...stated, samples, context, tokens: samples * context, layers };
+}
+
+/** Linears that read one value, where statistics are those of a model that still has to be rewritten. */
+function sharedInputs({ spec }: Model): Pick<StatisticsReader, 'shared'> {
+  const layers = Array.from({ length: spec!.layers + 1 }, (_, layer) => inputGroups(spec!, layer)).flat();
+  const first = new Map(layers.flatMap(({ linears }) => linears.map((linear) => [linear, linears[0]!] as const)));
+  return { shared: (linear) => first.get(linear) ?? linear };
 }
 
 /** @throws RecipeError for a bag of tensors, or a cache that does not fit the heads */

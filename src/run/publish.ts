@@ -97,7 +97,15 @@ export async function publish(place: RunPlace, report: Report): Promise<void> {
     await store.rename(from, to);
   }
   // The marker goes last: as long as it is there, a run that is killed here is finished by the same command.
-  for (const part of ['files', 'replaced', 'rewritten.safetensors', 'rewritten.json', 'journal.jsonl', 'lock'])
+  for (const part of [
+    'files',
+    'replaced',
+    'rewritten.safetensors',
+    'rewritten.json',
+    'gathered.safetensors',
+    'journal.jsonl',
+    'lock',
+  ])
     await store.remove(`${folder}/${part}`);
   await store.remove(folder);
 }

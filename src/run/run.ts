@@ -8,6 +8,7 @@
  *   OUT.unfinished/publishing        the output is getting its name
  *   OUT.unfinished/activations, original   hidden states that do not fit into memory
  *   OUT.unfinished/rewritten.safetensors   the model as transforms leave it
+ *   OUT.unfinished/gathered.safetensors    statistics that one walk took for transforms and what follows them
  */
 
 import { peakMemory } from '#run/spawn';
@@ -100,7 +101,11 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
   const verify = options.verify ?? 'full';
   const { signal } = options;
   const progress = new Progress(place.plan.layout.tensors, options.onProgress, workOf(place.plan));
-  const { plan, records } = await rewriteModel(place, { ...options, say: (what) => progress.begin('transform', what) });
+  const {
+    plan,
+    records,
+    close: closeInputs,
+  } = await rewriteModel(place, { ...options, say: (what) => progress.begin('transform', what) });
   const { layout } = plan;
   const sinks: ByteSink[] = [];
   const ranges: RangeRecord[] = [];
@@ -144,11 +149,13 @@ async function execute(place: RunPlace, journal: Journal, options: RunOptions): 
       ...(ranges.length > 0 && { ranges }),
     });
     await calibrated.close();
+    await closeInputs();
     await closeAll(sinks, workers);
     await publish(place, report);
     return report;
   } finally {
     await calibrated.close();
+    await closeInputs();
     await closeAll(sinks, workers);
   }
 }

@@ -20,8 +20,8 @@ export interface Step {
 export type ErrorOf = (step: Step, least: number) => number;
 
 /** The ratios as people read them. */
-export function describeRatios({ steps = STEPS }: RangeOptions): string {
-  return `r in {1, 0.99, ..., ${((101 - steps) / 100).toFixed(2)}}`;
+export function describeRatios({ steps = STEPS, stride = 1 }: RangeOptions): string {
+  return `r in {1, ${1 - stride / 100}, ..., ${((101 - steps) / 100).toFixed(2)}}`;
 }
 
 /** The limits r min, r max of least error, r = 1 - i / 100; of equal errors the widest limits win. */
@@ -29,7 +29,7 @@ export function searchClip(all: Limits, context: RangeContext, errorOf: ErrorOf)
   const { round, options } = context;
   let best = all;
   let least = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < Math.min(options.steps ?? STEPS, 100); i++) {
+  for (let i = 0; i < Math.min(options.steps ?? STEPS, 100); i += options.stride ?? 1) {
     const ratio = round(1 - i / 100);
     const limits = { min: round(all.min * ratio), max: round(all.max * ratio) };
     const step = stepOf(limits, context);

@@ -1,5 +1,6 @@
 /** Singular values and vectors of dense matrices in f64, the same on every platform: only operations that IEEE 754 fixes. */
 import { Random } from '../../numeric/random.ts';
+import { symmetricEigen } from './symmetric-eigen.ts';
 
 /** a ≈ u diag(s) v', singular values descending. */
 export interface Svd {
@@ -14,16 +15,21 @@ export interface Svd {
 
 /** Up to this many columns rotations of all pairs are the quickest. */
 const SMALL = 96;
+/** Up to this many all eigenvectors of a'a cost no more than a search for some. */
+const MEDIUM = 384;
 /** Directions beyond the rank that are followed, so that those within it settle. */
 const OVERSAMPLING = 16;
-const ITERATIONS = 40;
-/** Relative change of the energy from one iteration to the next. */
-const SETTLED = 1e-6;
+/** Change of the energy by one more block, as a share of what is left of the matrix. */
+const SETTLED = 2e-4;
+const MOST_BLOCKS = 12;
 const SEED = 20_250_922;
+/** Singular values below this share of the largest are lost in the rounding of a'a. */
+const LEAST = 1e-7;
 
 /**
- * The `rank` largest singular values and their vectors: all of a small matrix by one-sided Jacobi rotations, of a larger one by
- * subspace iteration from a fixed seed (Halko, Martinsson and Tropp, arXiv 0909.4061, section 4.5) until their energy settles.
+ * The `rank` largest singular values and their vectors. All of a small matrix by one-sided Jacobi rotations, those of a larger one by the
+ * eigenvectors of a'a, and of a large one within a block Krylov space from a fixed seed (Musco and Musco, arXiv 1504.05477) that grows until
+ * what the rank leaves of the matrix settles.
  * @param a [m, n]
  */
 export function truncatedSvd(a: Float64Array, m: number, n: number, rank: number): Svd {
@@ -32,48 +38,78 @@ export function truncatedSvd(a: Float64Array, m: number, n: number, rank: number
     return { u: v, s, v: u, rank: found };
   }
   const wanted = Math.min(rank, n);
-  return n <= SMALL || wanted + OVERSAMPLING >= n ? jacobi(a, m, n, wanted) : subspace(a, m, n, wanted);
+  if (n <= SMALL) return jacobi(a, m, n, wanted);
+  return n <= MEDIUM || 3 * (wanted + OVERSAMPLING) >= n ? byGram(a, m, n, wanted) : krylov(a, m, n, wanted);
 }
 
-function subspace(a: Float64Array, m: number, n: number, rank: number): Svd {
+function byGram(a: Float64Array, m: number, n: number, rank: number): Svd {
+  const { values, vectors } = symmetricEigen(gram(transposed(a, m, n), n, m), n);
+  return fromVectors(values, vectors.subarray(0, rank * n), timesTransposed(a, m, n, vectors, rank), m, n, rank);
+}
+
+/** values: squares; right: rows v, [rank, n]; left: rows a v, [rank, m] */
+function fromVectors(values: Float64Array, right: Float64Array, left: Float64Array, m: number, n: number, rank: number): Svd {
+  const least = LEAST * Math.sqrt(Math.max(0, values[0]!));
+  const lengths = Float64Array.from({ length: rank }, (_, r) => Math.sqrt(dot(left, r * m, left, r * m, m)));
+  const s = lengths.map((length) => (length > least ? length : 0));
+  const u = new Float64Array(m * rank);
+  const v = new Float64Array(n * rank);
+  for (let r = 0; r < rank; r++) {
+    const by = s[r]! > 0 ? 1 / s[r]! : 0;
+    for (let i = 0; i < m; i++) u[i * rank + r] = left[r * m + i]! * by;
+    for (let i = 0; i < n; i++) v[i * rank + r] = right[r * n + i]!;
+  }
+  return { u, s, v, rank };
+}
+
+function krylov(a: Float64Array, m: number, n: number, rank: number): Svd {
   const width = rank + OVERSAMPLING;
+  const most = Math.min(MOST_BLOCKS, Math.floor(n / width));
   const random = new Random(SEED);
-  let q: Float64Array = Float64Array.from({ length: width * n }, () => random.gaussian()); // rows are directions, [width, n]
-  orthonormalize(q, width, n);
+  const total = dot(a, 0, a, 0, a.length);
+  // Rows are directions: those of the inputs [., n], and what a makes of them [., m].
+  const directions = new Float64Array(most * width * n);
+  const images = new Float64Array(most * width * m);
+  for (let i = 0; i < width * n; i++) directions[i] = random.gaussian();
+  let products = new Float64Array(0); // of images, [count, count]
   let last = 0;
-  for (let i = 0; ; i++) {
-    const left = timesTransposed(a, m, n, q, width); // [width, m]
-    const energy = energyOf(left, m, rank);
-    const settled = Math.abs(energy - last) <= SETTLED * energy || i === ITERATIONS;
+  for (let blocks = 1; ; blocks++) {
+    const [from, count] = [(blocks - 1) * width, blocks * width];
+    orthonormalize(directions, count, n, from);
+    images.set(timesTransposed(a, m, n, directions.subarray(from * n, count * n), width), from * m);
+    products = gram(images, count, m, products);
+    const { values, vectors } = symmetricEigen(products.slice(), count);
+    const energy = values.subarray(0, rank).reduce((sum, one) => sum + one, 0);
+    const settled = energy - last <= SETTLED * (total - energy);
+    if ((blocks > 1 && settled) || blocks === most) {
+      const right = combined(vectors, rank, count, directions, n);
+      return fromVectors(values, right, combined(vectors, rank, count, images, m), m, n, rank);
+    }
     last = energy;
-    orthonormalize(left, width, m);
-    q = timesMatrix(left, width, m, a, n); // [width, n]
-    if (settled) return within(left, q, m, n, width, rank);
-    orthonormalize(q, width, n);
+    directions.set(timesMatrix(images.subarray(from * m, count * m), width, m, a, n), count * n);
   }
 }
 
-/** The singular values of a among the directions left [width, m]; right = left a, [width, n]. */
-function within(left: Float64Array, right: Float64Array, m: number, n: number, width: number, rank: number): Svd {
-  const { u, s, v } = jacobi(transposed(right, width, n), n, width, rank); // right' = u s v', so that left' right = (left' v) s u'
-  const rotated = new Float64Array(m * rank);
-  for (let w = 0; w < width; w++) {
-    for (let i = 0; i < m; i++) {
-      const value = left[w * m + i]!;
-      for (let r = 0; r < rank; r++) rotated[i * rank + r]! += value * v[w * rank + r]!;
+/** Rows of x as `weights` [rank, count] add them, [rank, n]. x: [count, n] */
+function combined(weights: Float64Array, rank: number, count: number, x: Float64Array, n: number): Float64Array {
+  const out = new Float64Array(rank * n);
+  for (let r = 0; r < rank; r++) {
+    for (let c = 0; c < count; c++) {
+      const by = weights[r * count + c]!;
+      for (let k = 0; k < n; k++) out[r * n + k]! += by * x[c * n + k]!;
     }
   }
-  return { u: rotated, s, v: u, rank };
+  return out;
 }
 
-/** The sum of the `rank` largest squared lengths of the directions [width, m]: those of the singular values, where they settle. */
-function energyOf(directions: Float64Array, m: number, rank: number): number {
-  const width = directions.length / m;
-  const lengths = Float64Array.from({ length: width }, (_, w) => dot(directions, w * m, directions, w * m, m));
-  return lengths
-    .sort()
-    .slice(width - rank)
-    .reduce((sum, l) => sum + l, 0);
+/** x x', [count, count]. x: [count, n]; known: that of the first rows */
+function gram(x: Float64Array, count: number, n: number, known = new Float64Array(0)): Float64Array<ArrayBuffer> {
+  const out = new Float64Array(count * count);
+  const done = Math.sqrt(known.length);
+  for (let i = 0; i < done; i++) out.set(known.subarray(i * done, (i + 1) * done), i * count);
+  for (let i = done; i < count; i++)
+    for (let j = 0; j <= i; j++) out[i * count + j] = out[j * count + i] = dot(x, i * n, x, j * n, n);
+  return out;
 }
 
 /** One-sided Jacobi: rotates pairs of columns until all are orthogonal. a: [m, n] */
@@ -119,9 +155,9 @@ function turn(x: Float64Array, p: number, q: number, n: number, cosine: number, 
   }
 }
 
-/** Gram and Schmidt, twice; a direction that vanishes becomes zero. x: [count, n] */
-function orthonormalize(x: Float64Array, count: number, n: number): void {
-  for (let i = 0; i < count; i++) {
+/** Gram and Schmidt, twice, from row `first` on; a direction that vanishes becomes zero. x: [count, n] */
+function orthonormalize(x: Float64Array, count: number, n: number, first: number): void {
+  for (let i = first; i < count; i++) {
     const start = Math.sqrt(dot(x, i * n, x, i * n, n));
     for (let pass = 0; pass < 2; pass++) {
       for (let j = 0; j < i; j++) {

@@ -40,16 +40,17 @@ function diagonal(meansquare: Float32Array, name: string): Weighting {
 /** H + damp = L L', and |e L|² = e H e'. */
 function full(hessian: Float32Array, damp: number, cols: number, name: string): Weighting {
   const l = cholesky(hessian, damp, cols, name);
+  const product = new Float64Array(cols);
   return {
     apply(x, rows) {
       for (let row = 0; row < rows; row++) {
         const line = x.subarray(row * cols, (row + 1) * cols);
-        // Column j needs the columns from j on, which are not yet changed.
-        for (let j = 0; j < cols; j++) {
-          let sum = 0;
-          for (let i = j; i < cols; i++) sum += line[i]! * l[i * cols + j]!;
-          line[j] = sum;
+        product.fill(0);
+        for (let i = 0; i < cols; i++) {
+          const value = line[i]!;
+          for (let j = 0, at = i * cols; j <= i; j++, at++) product[j]! += value * l[at]!;
         }
+        line.set(product);
       }
       return x;
     },

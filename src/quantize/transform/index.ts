@@ -3,6 +3,7 @@ export { type ClipChoice, type ClipSearch, searchClip } from './awq-clip.ts';
 export { awqScales, type ScaleChoice, type ScaleSearch, searchScale, weightMeans } from './awq-scale.ts';
 export { foldScales, gatherChannels, spreadScales } from './fold.ts';
 export { applyHadamard, type Hadamard, hadamardBases, hadamardMatrix, hadamardOf } from './hadamard.ts';
+export { changedStatistic, type InputChange, inputChanges, kindBefore } from './inputs.ts';
 export { applyOperations, type RowSpan, rowsTogether, type TensorOperation } from './operations.ts';
 export { hessianOf, OutputLoss } from './output-loss.ts';
 export { type QuarotOptions, quarot } from './quarot.ts';

@@ -250,7 +250,8 @@ export class CalibratedSteps {
   }
 
   async #stored(group: Group): Promise<CapturedInput> {
-    const reader = this.#parts.place.plan.statistics!;
+    const { statistics: stored, inputs } = this.#parts.place.plan;
+    const reader = inputs ?? stored!;
     const linear = group.linears[0]!;
     const statistics: CapturedInput = { tokens: reader.tokens(linear) };
     for (const kind of group.kinds) statistics[kind] = await reader.read(linear, kind);

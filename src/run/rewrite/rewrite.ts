@@ -4,13 +4,21 @@
  *
  *   OUT.unfinished/rewritten.safetensors   the model as the transforms leave it
  *   OUT.unfinished/rewritten.json          what they did; written when the file is complete
+ *   OUT.unfinished/gathered.safetensors    statistics of the model as it was, where more than one transform or scheme looks at them
  */
 import type { Model } from '../../format/types.ts';
 import type { ByteSink, SourceHandle } from '../../io/types.ts';
 import { type Kernels, loadKernels } from '../../kernels/index.ts';
-import { type InputGroup, inputGroups } from '../../model/index.ts';
-import type { StatisticKind, Statistics } from '../../quantize/statistics.ts';
-import { type AwqSearch, applyOperations, rowsTogether, type Skipped, sourceTensor } from '../../quantize/transform/index.ts';
+import { type InputGroup, inputGroups, linearOf } from '../../model/index.ts';
+import type { StatisticKind, Statistics, StatisticsReader } from '../../quantize/statistics.ts';
+import {
+  type AwqSearch,
+  applyOperations,
+  changedStatistic,
+  rowsTogether,
+  type Skipped,
+  sourceTensor,
+} from '../../quantize/transform/index.ts';
 import type { Plan } from '../../recipe/plan.ts';
 import { type RewrittenModel, rewrittenFrom } from '../../recipe/rewritten.ts';
 import type { Transform } from '../../recipe/schema.ts';
@@ -20,6 +28,16 @@ import type { RunPlace } from '../publish.ts';
 import { RowReader } from '../row-reader.ts';
 import { textOf } from '../text.ts';
 import { weightReader } from '../weights.ts';
+import {
+  addChanges,
+  changedReader,
+  changesFrom,
+  type InputChanges,
+  noChanges,
+  type StoredChanges,
+  storedChanges,
+} from './changes.ts';
+import { gather } from './gather.ts';
 import { roundTripOf } from './round-trip.ts';
 import { type FoundRewrite, performTransform, type TransformContext } from './transforms.ts';
 
@@ -39,34 +57,86 @@ export interface RewriteOptions {
 }
 
 export interface Rewritten {
-  /** The plan whose tensors come from the rewritten file. */
+  /** The plan whose tensors come from the rewritten file, and whose statistics and importance are those of the rewritten model. */
   plan: Plan;
   records: readonly TransformRecord[];
+  /** To be called when the plan is done with. */
+  close(): Promise<void>;
+}
+
+/** What is kept of a rewrite that is complete. */
+interface Kept {
+  records: TransformRecord[];
+  changes: StoredChanges;
 }
 
 /** Makes the rewritten file, or takes over that of an earlier run. */
-export async function rewriteModel({ plan, store, folder }: RunPlace, options: RewriteOptions): Promise<Rewritten> {
-  const { rewritten } = plan;
-  if (!rewritten) return { plan, records: [] };
+export async function rewriteModel(place: RunPlace, options: RewriteOptions): Promise<Rewritten> {
+  const { plan } = place;
+  const { rewritten, statistics, gathered } = plan;
+  if (!rewritten) return { plan, records: [], close: async () => {} };
+  const own =
+    gathered &&
+    (await gather(plan.model, options.calibration!, gathered, place, {
+      ...(options.signal && { signal: options.signal }),
+      spill: { store: place.store, folder: `${place.folder}/activations` },
+      onProgress: ({ layer }) => options.say(`inputs of layer ${layer}`),
+    }));
+  const close = async () => own?.close();
+  try {
+    const known = statistics ?? own;
+    const { records, changes, handle } = await rewrittenFile(place, rewritten, known, options);
+    const inputs = known && changedReader(known, changes);
+    const importance = await changedImportance(plan, changes, inputs);
+    return { plan: { ...planFrom(plan, rewritten, handle), importance, ...(inputs && { inputs }) }, records, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function rewrittenFile(
+  { plan, store, folder }: RunPlace,
+  rewritten: RewrittenModel,
+  known: StatisticsReader | undefined,
+  options: RewriteOptions,
+): Promise<{ records: TransformRecord[]; changes: InputChanges; handle: SourceHandle }> {
   const done = `${folder}/rewritten.json`;
   const name = `${folder}/rewritten.safetensors`;
-  const before = await textOf(store, done);
-  if (before === '') {
+  if ((await textOf(store, done)) === '') {
     const sink = await store.create(name, rewritten.fileSize);
     try {
       await sink.write(rewritten.header, 0);
-      const records = await rewriteInto(plan, rewritten, sink, options);
+      const { records, changes } = await rewriteInto(plan, rewritten, sink, known, options);
       await sink.flush();
-      await store.append(done, new TextEncoder().encode(JSON.stringify(records)));
+      const kept: Kept = { records, changes: storedChanges(changes) };
+      await store.append(done, new TextEncoder().encode(JSON.stringify(kept)));
     } finally {
       await sink.close();
     }
   }
-  const records = JSON.parse(await textOf(store, done)) as TransformRecord[];
+  const { records, changes } = JSON.parse(await textOf(store, done)) as Kept;
   const source = await store.open(name);
   const { handle } = source;
   await source.close();
-  return { plan: planFrom(plan, rewritten, handle), records };
+  return { records, changes: changesFrom(changes), handle };
+}
+
+/** An importance matrix of the model as it was, as one of the rewritten model: without the rows of inputs that are mixed, unless products are known. */
+async function changedImportance(
+  { importance }: Plan,
+  { byWeight }: InputChanges,
+  inputs: StatisticsReader | undefined,
+): Promise<Plan['importance']> {
+  const found = new Map<string, Float32Array>();
+  for (const [name, row] of importance) {
+    const changes = byWeight.get(name) ?? [];
+    const linear = linearOf(name);
+    if (changes.every(({ kind }) => kind === 'scale'))
+      found.set(name, changedStatistic('meansquare', row, row.length, changes, linear));
+    else if (inputs?.has(linear, 'meansquare')) found.set(name, await inputs.read(linear, 'meansquare'));
+  }
+  return found;
 }
 
 /** The plan with the file in the place of what stood for it. */
@@ -89,16 +159,24 @@ async function rewriteInto(
   plan: Plan,
   rewritten: RewrittenModel,
   sink: ByteSink,
+  known: StatisticsReader | undefined,
   options: RewriteOptions,
-): Promise<TransformRecord[]> {
+): Promise<{ records: TransformRecord[]; changes: InputChanges }> {
   const kernels = await loadKernels();
+  const changes = noChanges();
+  // A head that was one with the embedding is a copy of it from the first transform on.
+  const embedding = plan.model.tensors.find(({ role }) => role === 'embedding')?.name;
+  const before = new Set(plan.model.tensors.map(({ name }) => name));
+  for (const name of rewritten.places.keys()) if (!before.has(name) && embedding) changes.copies.set(name, embedding);
   const records: TransformRecord[] = [];
   let current: Model = plan.model;
   const last = rewritten.transforms.length - 1;
   for (const [i, transform] of rewritten.transforms.entries()) {
     options.signal?.throwIfAborted();
     options.say(`looking for ${transform.kind}`);
-    const found = await findRewrite(plan, current, transform, kernels, options);
+    const inputs = known && changedReader(known, changes);
+    const found = await findRewrite(plan, current, transform, kernels, inputs, options);
+    addChanges(changes, found);
     const { skipped, searches } = found;
     records.push({ kind: transform.kind, skipped, ...(searches && { searches }) });
     options.say(`applying ${transform.kind}`);
@@ -106,7 +184,7 @@ async function rewriteInto(
     // The next one sees what this one has left.
     if (i < last) current = modelFrom(rewritten.model, sink.handle);
   }
-  return records;
+  return { records, changes };
 }
 
 async function findRewrite(
@@ -114,6 +192,7 @@ async function findRewrite(
   model: Model,
   transform: Transform,
   kernels: Kernels,
+  inputs: StatisticsReader | undefined,
   options: RewriteOptions,
 ): Promise<FoundRewrite> {
   const spec = model.spec!;
@@ -125,11 +204,24 @@ async function findRewrite(
       spec,
       kernels,
       weight: reader,
-      eachLayer: (kinds, visit) => eachLayer(model, kinds, visit, options),
+      eachLayer: (kinds, visit) =>
+        inputs ? eachStored(spec.layers, inputs, visit, options) : eachLayer(model, kinds, visit, options),
       roundTrip: () => roundTripOf(linear?.scheme ?? { kind: 'keep' }, kernels),
     });
   } finally {
     await reader.close?.();
+  }
+}
+
+async function eachStored(
+  layers: number,
+  inputs: StatisticsReader,
+  visit: Parameters<TransformContext['eachLayer']>[1],
+  { signal }: RewriteOptions,
+): Promise<void> {
+  for (let layer = 0; layer < layers; layer++) {
+    signal?.throwIfAborted();
+    await visit(layer, (linear, kind) => inputs.read(linear, kind));
   }
 }
 

@@ -5,14 +5,34 @@ import type { Kernels } from '../../kernels/kernels.ts';
 import { dequantizeTile } from '../../quantize/dequantize.ts';
 import { encodeRows } from '../../quantize/kinds/encode.ts';
 import { kindOf } from '../../quantize/kinds/registry.ts';
-import { isWeightScheme, type Scheme, schemeLabel } from '../../quantize/scheme.ts';
+import { type IntegerScheme, isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../../quantize/scheme.ts';
 import type { RoundTrip } from '../../quantize/transform/index.ts';
 import { storage } from '../../tensor/storage.ts';
+
+/** Ratios of a range that searches, where it is tried for each of 20 scales: one of four of those down to 0.61. */
+const COARSE = { steps: 40, stride: 4 } as const;
+/** What each range that searches ratios is here, where nothing is known of the inputs. */
+const searched: Partial<Record<string, IntegerScheme['range']>> = {
+  mse: 'mse',
+  sqnr: 'sqnr',
+  entropy: 'entropy',
+  imatrix: 'mse',
+  'output-mse': 'mse',
+};
+
+function coarse(scheme: WeightScheme): WeightScheme {
+  const range = scheme.kind === 'integer' ? searched[scheme.range] : undefined;
+  if (scheme.kind !== 'integer' || !range) return scheme;
+  const { rangeOptions = {} } = scheme;
+  const steps = Math.min(rangeOptions.steps ?? COARSE.steps, COARSE.steps);
+  return { ...scheme, range, rangeOptions: { ...rangeOptions, steps, stride: COARSE.stride } };
+}
 
 /** Rounding to nearest by the scheme, whatever else it asks for: feedback works on what the transform leaves. */
 export function roundTripOf(scheme: Scheme, kernels: Kernels): RoundTrip {
   if (isWeightScheme(scheme)) {
-    const { rounding: _, split: __, balance: ___, ...plain } = scheme;
+    const { rounding: _, split: __, balance: ___, ...rest } = scheme;
+    const plain = coarse(rest);
     const kind = kindOf(plain);
     const apply = (w: Float32Array, cols: number) => {
       const rows = w.length / cols;
