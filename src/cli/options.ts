@@ -40,7 +40,8 @@ export function count(text: string): number {
   const product = match && scale ? Number(match[1]) * scale : 0;
   // The product of doubles may be next to the whole number that was meant.
   const value = Math.round(product);
-  if (!Number.isSafeInteger(value) || value < 1 || Math.abs(value - product) > 1e-3) throw new InvalidArgumentError('must be a number such as 7e9, 7B or 350M.');
+  if (!Number.isSafeInteger(value) || value < 1 || Math.abs(value - product) > 1e-3)
+    throw new InvalidArgumentError('must be a number such as 7e9, 7B or 350M.');
   return value;
 }
 

@@ -6,6 +6,7 @@ export {
   trainingActivationBytes,
 } from './activations.ts';
 export { type Loader, loaders, loadPeakBytes, maxBatch, maxContext, type Running, runningBytes } from './capacity.ts';
+export { resnetConvolution } from './data/convolution.ts';
 export { energy45nm } from './data/energy-45nm.ts';
 export { machines } from './data/machines.ts';
 export {

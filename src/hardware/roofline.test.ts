@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { resnetConvolution } from './data/convolution.ts';
 import { machines } from './data/machines.ts';
 import { decoderOf, decoderSize, decodeWork, prefillWork } from './decoder-work.ts';
 import { type Machine, machineKinds, machineNamed, rateOf } from './machine.ts';
@@ -98,8 +99,7 @@ test.each([
 });
 
 describe('a layer of a convolutional network', () => {
-  // ResNet-50, conv3: 128 -> 128, 3 x 3 on 28 x 28 (arXiv 1512.03385, table 1).
-  const shape = { channels: 128, height: 28, width: 28, out: 128, kernel: [3, 3] as const, padding: 1 };
+  const shape = resnetConvolution;
 
   test('does 231 million operations and reuses what it reads', () => {
     const work = convolutionWork(shape, fp16!);

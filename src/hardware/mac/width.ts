@@ -22,7 +22,8 @@ export function neededBits(least: number, most: number): number {
 
 export function accumulatorWidths(layer: MacLayer, codes: Codes, run?: Pick<MacRun, 'range'>): AccumulatorWidths {
   const initial = initialSums(layer);
-  const [lowest, highest] = [Math.min(...initial), Math.max(...initial)];
+  const lowest = initial.reduce((least, one) => Math.min(least, one));
+  const highest = initial.reduce((most, one) => Math.max(most, one));
   const [w, x] = [codeRange(codes.weights), codeRange(codes.inputs)];
   const corners = [w[0] * x[0], w[0] * x[1], w[1] * x[0], w[1] * x[1]];
   const worst = [lowest + layer.in * Math.min(0, ...corners), highest + layer.in * Math.max(0, ...corners)] as const;

@@ -1,9 +1,12 @@
 /** `fewbits hardware mac`: a layer on a multiply-accumulate array, random or given. */
 import { Command, Option } from 'commander';
-import { RecipeError } from '../errors.ts';
+import { RecipeError } from '../../errors.ts';
 import {
   accumulatorWidths,
+  type ConvolutionShape,
   codeRange,
+  convolutionLayer,
+  convolutionOutput,
   type Dataflow,
   type IntegerCodes,
   type MacArithmetic,
@@ -11,10 +14,10 @@ import {
   type MacCycle,
   type MacLayer,
   macCycles,
-} from '../hardware/index.ts';
-import { floatTypes, Random } from '../numeric/index.ts';
-import { integer } from './options.ts';
-import { type Common, printResult, table } from './terminal.ts';
+} from '../../hardware/index.ts';
+import { floatTypes, Random } from '../../numeric/index.ts';
+import { integer, withCommon } from '../options.ts';
+import { type Common, printResult, table } from '../terminal.ts';
 
 interface MacFlags extends Common {
   in: number;
@@ -36,6 +39,7 @@ interface MacFlags extends Common {
   weightZero: number;
   inputZero: number;
   seed: number;
+  convolution?: ConvolutionShape;
   trace?: boolean;
 }
 
@@ -43,10 +47,8 @@ interface MacFlags extends Common {
 const mostProducts = 2 ** 24;
 
 export function macCommand(): Command {
-  return new Command('mac')
+  return withCommon(new Command('mac'))
     .description('a layer on a multiply-accumulate array, cycle by cycle: result, width of accumulators, cycles, utilization')
-    .option('--json', 'one JSON document on stdout and nothing else there')
-    .option('--debug', 'show the stack of an error')
     .option('--in <n>', 'inputs of a random layer', integer(1), 16)
     .option('--out <n>', 'outputs of a random layer', integer(1), 8)
     .option('--batch <n>', 'tokens that pass', integer(1), 4)
@@ -67,6 +69,11 @@ export function macCommand(): Command {
     .option('--bias <json>', '[10, 20], at the scale of the products', vector)
     .option('--weight-zero <z>', 'zero point of all weights', integer(-(2 ** 23), 2 ** 23), 0)
     .option('--input-zero <z>', 'zero point of inputs', integer(-(2 ** 23), 2 ** 23), 0)
+    .option(
+      '--convolution <shape>',
+      'a random convolution instead: channels x height x width x outputs x kernel, 3x8x8x4x3',
+      convolution,
+    )
     .option('--seed <n>', 'of a random layer', integer(0), 0)
     .option('--trace', 'every cycle')
     .action((flags: MacFlags) => {
@@ -104,35 +111,60 @@ function arithmeticOf(flags: MacFlags): { codes: { weights: IntegerCodes; inputs
 }
 
 function layerOf(flags: MacFlags, codes: { weights: IntegerCodes; inputs: IntegerCodes }): MacLayer {
-  const { weights: w, inputs: x, bias, weightZero, inputZero, seed } = flags;
-  if ((w === undefined) !== (x === undefined))
+  const { weights, inputs, bias, weightZero, inputZero, convolution: window } = flags;
+  if ((weights === undefined) !== (inputs === undefined))
     throw new RecipeError({ what: 'weights and inputs are given together', where: '--weights, --inputs' });
-  const shape =
-    w && x ? { out: w.length, in: w[0]!.length, tokens: x.length } : { out: flags.out, in: flags.in, tokens: flags.batch };
-  if (shape.out * shape.in * shape.tokens > mostProducts) {
+  if (window && weights)
+    throw new RecipeError({
+      what: 'a random convolution has its own values',
+      where: '--convolution',
+      next: 'leave --weights out',
+    });
+  const shape = shapeOf(flags);
+  const products = shape.out * shape.in * shape.tokens;
+  if (products > mostProducts) {
     throw new RecipeError({
       what: 'too many products to step through',
-      value: shape.out * shape.in * shape.tokens,
+      value: products,
       limit: mostProducts,
       next: 'choose a smaller layer: cycles and utilization depend on blocks only',
     });
   }
-  const random = new Random(seed);
-  const draw = (count: number, kind: IntegerCodes) => {
-    if (flags.arithmetic !== 'integer')
-      return Float64Array.from({ length: count }, () =>
-        floatTypes[flags.arithmetic as keyof typeof floatTypes].round(random.gaussian()),
-      );
-    const [least, most] = codeRange(kind);
-    return Float64Array.from({ length: count }, () => least + random.integer(most - least + 1));
-  };
-  return {
-    ...shape,
-    weights: w ? w.flat() : draw(shape.out * shape.in, codes.weights),
-    inputs: x ? x.flat() : draw(shape.tokens * shape.in, codes.inputs),
+  const draw = drawing(flags);
+  const rest = {
     ...(bias && { bias }),
     ...(weightZero !== 0 && { weightZero: new Array<number>(shape.out).fill(weightZero) }),
     ...(inputZero !== 0 && { inputZero }),
+  };
+  if (window) {
+    const image = draw(window.channels * window.height * window.width, codes.inputs);
+    return convolutionLayer(image, draw(shape.out * shape.in, codes.weights), window, rest);
+  }
+  return {
+    ...shape,
+    weights: weights?.flat() ?? draw(shape.out * shape.in, codes.weights),
+    inputs: inputs?.flat() ?? draw(shape.tokens * shape.in, codes.inputs),
+    ...rest,
+  };
+}
+
+function shapeOf({ weights, inputs, convolution: window, ...flags }: MacFlags): Pick<MacLayer, 'out' | 'in' | 'tokens'> {
+  if (weights && inputs) return { out: weights.length, in: weights[0]!.length, tokens: inputs.length };
+  if (!window) return { out: flags.out, in: flags.in, tokens: flags.batch };
+  const [rows, cols] = convolutionOutput(window);
+  return { out: window.out, in: window.channels * window.kernel[0] * window.kernel[1], tokens: rows * cols };
+}
+
+/** Codes alike, or normal values of the type. */
+function drawing({ arithmetic, seed }: MacFlags): (count: number, codes: IntegerCodes) => Float64Array {
+  const random = new Random(seed);
+  return (count, codes) => {
+    const [least, most] = codeRange(codes);
+    const value =
+      arithmetic === 'integer'
+        ? () => least + random.integer(most - least + 1)
+        : () => floatTypes[arithmetic].round(random.gaussian());
+    return Float64Array.from({ length: count }, value);
   };
 }
 
@@ -182,6 +214,19 @@ function plain(cycle: MacCycle): object {
 function rowsOf(values: Float64Array, rows: number): number[][] {
   const cols = values.length / rows;
   return Array.from({ length: rows }, (_, row) => Array.from(values.subarray(row * cols, (row + 1) * cols)));
+}
+
+/** '3x8x8x4x3': channels, height, width, outputs, kernel. */
+function convolution(text: string): ConvolutionShape {
+  const sizes = text.split('x').map(Number);
+  const [channels, height, width, out, kernel] = sizes;
+  if (sizes.length !== 5 || !sizes.every((n) => Number.isInteger(n) && n > 0 && n < 2 ** 16))
+    throw new RecipeError({
+      what: 'not a convolution',
+      value: text,
+      next: 'write channels x height x width x outputs x kernel: 3x8x8x4x3',
+    });
+  return { channels: channels!, height: height!, width: width!, out: out!, kernel: [kernel!, kernel!] };
 }
 
 function vector(text: string): number[] {
