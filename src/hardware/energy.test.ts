@@ -61,6 +61,8 @@ describe('energy', () => {
     expect(one.byOperation.multiply).toBeCloseTo(macs * 1.1, 3);
     expect(one.byOperation.dram).toBeCloseTo((macs * 16 * 1300) / 64, 3);
     expect(one.byOperation.dram / one.picojoules).toBeGreaterThan(0.8);
+    const rows = layerEnergy({ ...shape, tokens: 1 }, precisionOf({ bits: 8, group: -1, zeroBits: 0 }));
+    expect(rows.byOperation.dram).toBeCloseTo(((macs * 8 + 4096 * 16) * 1300) / 64, 3);
     const many = layerEnergy({ ...shape, tokens: 4096 }, fp16);
     expect(many.byOperation.dram).toBe(one.byOperation.dram);
     expect(many.byOperation.dram / many.picojoules).toBeLessThan(0.05);

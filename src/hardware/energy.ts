@@ -8,7 +8,7 @@ import { energy45nm } from './data/energy-45nm.ts';
 import { type DecoderSize, type DecoderWork, decodeWork, type Phase } from './decoder-work.ts';
 import type { EnergyTable, Operand } from './energy-table.ts';
 import type { ComputeType, Precision } from './precision.ts';
-import { weightBytes } from './weights.ts';
+import { matrixBytes } from './weights.ts';
 
 /** Types of the factors and of the sum. A type that the table does not know has no energy here. */
 const operands: Partial<Record<ComputeType, { multiply: Operand; add: Operand }>> = {
@@ -69,7 +69,7 @@ export interface LinearShape {
 /** A linear layer whose inputs and outputs are on the chip. */
 export function layerEnergy({ out, in: width, tokens }: LinearShape, precision: Precision, options: EnergyOptions = {}): Energy {
   const { activationBits, compute, storage } = precision;
-  const weightBits = 8 * weightBytes(out * width, storage).bytes;
+  const weightBits = 8 * matrixBytes([out, width], storage).bytes;
   const reads = tokens * width * Math.ceil(out / (options.arrayRows ?? defaultRows));
   const sramBits = 2 * weightBits + (reads + tokens * out) * activationBits;
   const dequantized = compute.startsWith('fp') && storage.bits < 16 ? out * width : 0;

@@ -51,6 +51,7 @@ export { nf4, nf4Double, type WeightStorage } from './storage.ts';
 export {
   largestTensorBytes,
   type ModelStorage,
+  matrixBytes,
   modelWeightBytes,
   type ParameterCount,
   parameterCount,

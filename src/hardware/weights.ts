@@ -33,6 +33,11 @@ export function weightBytes(parameters: number, storage: WeightStorage): WeightB
   return total(parts, parameters);
 }
 
+/** One matrix [rows, cols]. */
+export function matrixBytes(shape: readonly [rows: number, cols: number], storage: WeightStorage): WeightBytes {
+  return total(partBytes(completeStorage(storage), shape), shape[0] * shape[1]);
+}
+
 export interface ModelStorage extends WeightStorage {
   /** Roles that are quantized (the linears of every layer: not the embedding, not the output, not norms). */
   roles?: readonly Role[];

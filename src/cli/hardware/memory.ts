@@ -19,7 +19,6 @@ import {
   type WeightBytes,
   weightBytes,
 } from '../../hardware/index.ts';
-import type { ModelSpec } from '../../model/index.ts';
 import { integer, number, size } from '../options.ts';
 import { bytesText, printResult } from '../terminal.ts';
 import {
@@ -75,7 +74,7 @@ export function memoryCommand(): Command {
         tokens,
         batch: flags.batch,
         ...one,
-        ...(spec && { load: loadPeaks(spec, flags, weights.bytes) }),
+        ...(spec && { load: loadPeaks(subject, flags, weights.bytes) }),
         ...fitting(subject, flags, weights.bytes, tokens, cache),
         ...(flags.finetune && { finetune: finetuneOf(subject, flags, flags.finetune) }),
         warnings: subject.warnings,
@@ -89,14 +88,19 @@ function weightsOf(subject: Subject, flags: StorageFlags): WeightBytes {
   const { spec, stored } = subject;
   const parameters = needParameters(subject);
   if (stored !== undefined && flags.bits === undefined) {
-    return { bytes: stored, parts: [{ part: 'as stored', bytes: stored }], parameters, bitsPerWeight: (8 * stored) / parameters };
+    return {
+      bytes: stored.all,
+      parts: [{ part: 'as stored', bytes: stored.all }],
+      parameters,
+      bitsPerWeight: (8 * stored.all) / parameters,
+    };
   }
   const storage = storageOf(flags);
   return spec ? modelWeightBytes(spec, { ...storage, keptBits: Math.max(16, storage.bits) }) : weightBytes(parameters, storage);
 }
 
-function loadPeaks(spec: ModelSpec, flags: StorageFlags, weights: number): Record<string, number> {
-  const largest = largestTensorBytes(spec, storageOf(flags));
+function loadPeaks({ spec, stored }: Subject, flags: StorageFlags, weights: number): Record<string, number> {
+  const largest = flags.bits === undefined ? stored!.largest : largestTensorBytes(spec!, storageOf(flags));
   const names = Object.keys(loaders) as (keyof typeof loaders)[];
   return Object.fromEntries(names.map((name) => [name, loadPeakBytes({ weights, largest }, name)]));
 }

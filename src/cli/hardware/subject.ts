@@ -72,7 +72,7 @@ export interface Subject {
   parameters?: number;
   geometry?: KvGeometry;
   /** Bytes of the tensors as they are stored. */
-  stored?: number;
+  stored?: { all: number; largest: number };
   warnings: readonly string[];
 }
 
@@ -92,7 +92,10 @@ export async function subjectOf(name: string | undefined, flags: SubjectFlags): 
     const model = await openModel(name);
     await model.close();
     const { spec, warnings } = model;
-    const stored = model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+    const stored = {
+      all: model.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
+      largest: model.tensors.reduce((most, tensor) => Math.max(most, tensor.bytes), 0),
+    };
     return { ...(spec && { spec, geometry: kvGeometry(spec) }), parameters: model.tensors.reduce(elements, 0), stored, warnings };
   }
   if (missing.length > 0 && missing.length < given.length)
