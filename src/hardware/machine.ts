@@ -27,10 +27,15 @@ export interface Machine {
   measured?: boolean;
 }
 
-/** @throws RecipeError naming those that there are */
+/** By its name, or a part of it that only one has: 'h100'. @throws RecipeError naming those that there are */
 export function machineNamed(name: string): Machine {
-  const found = machines.find((machine) => machine.name === name);
-  if (found) return found;
+  const asked = name
+    .trim()
+    .toLowerCase()
+    .replace(/[\s_]+/g, '-');
+  const [found, ...others] = machines.filter((machine) => machine.name.includes(asked));
+  const exact = machines.find((machine) => machine.name === asked);
+  if (exact ?? (asked !== '' && found && others.length === 0)) return exact ?? found!;
   const known = machines.map((machine) => machine.name).join(', ');
   throw new RecipeError({ what: 'no such machine', value: name, next: `choose one of ${known}, or give --bandwidth and --rate` });
 }

@@ -45,6 +45,11 @@ describe('the roofline', () => {
     expect(rateOf(machine, 'int4')).toEqual({ compute: 'int8', rate: 4e12 });
     expect(() => rateOf({ ...machine, rates: { int8: 1 } }, 'fp16')).toThrow(/no published rate of fp16 or wider/);
     expect(() => machineNamed('abacus')).toThrow(/ryzen-7950x/);
+    expect(() => machineNamed('snapdragon')).toThrow(/no such machine/);
+    expect(() => machineNamed('')).toThrow(/no such machine/);
+    expect(machineNamed('H100').name).toBe('h100-sxm');
+    expect(machineNamed('RTX 4090').memory).toBe(24e9);
+    expect(machineNamed('t4').title).toBe('NVIDIA T4');
   });
 });
 
