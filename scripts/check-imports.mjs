@@ -17,6 +17,7 @@ const floors = [
   'model',
   'tokenizer',
   'quantize',
+  'hardware',
   'format',
   'graph',
   'evaluate',

@@ -7,6 +7,17 @@ export { compare, evaluate, generate } from './evaluate/index.ts';
 export type { Container, ContainerName, Model, WeightTensor } from './format/index.ts';
 export { bitsPerWeight, containers, open } from './format/index.ts';
 export type { Decoder, LanguageModel } from './graph/index.ts';
+export type { MacArray, Machine, MacLayer } from './hardware/index.ts';
+export {
+  decoderRoofline,
+  finetuneBytes,
+  kvCacheBytes,
+  machines,
+  modelWeightBytes,
+  runMacArray,
+  tokenEnergy,
+  weightBytes,
+} from './hardware/index.ts';
 export { diskStore, MemoryStore, memorySource } from './io/index.ts';
 export type { ByteSink, ByteSource, Store } from './io/types.ts';
 export type { IntegerScheme, Scheme } from './quantize/index.ts';

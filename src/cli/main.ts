@@ -9,6 +9,7 @@ import { convertCommand } from './convert.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { forwardCommand } from './forward.ts';
 import { generateCommand } from './generate.ts';
+import { hardwareCommand } from './hardware.ts';
 import { inspectCommand } from './inspect.ts';
 import { planCommand } from './plan.ts';
 import { quantizeCommand } from './quantize.ts';
@@ -30,6 +31,7 @@ const commands = [
   generateCommand,
   forwardCommand,
   recommendCommand,
+  hardwareCommand,
 ];
 
 const program = new Command('fewbits')

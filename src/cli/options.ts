@@ -33,6 +33,18 @@ export function number(least: number, most = Number.POSITIVE_INFINITY): (text: s
   };
 }
 
+/** '7e9', '7B', '350M', '6738415616': a whole number. */
+export function count(text: string): number {
+  const match = /^(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmbt]?)$/i.exec(text.trim());
+  const scale = { '': 1, K: 1e3, M: 1e6, B: 1e9, T: 1e12 }[match?.[2]?.toUpperCase() ?? '?'];
+  const product = match && scale ? Number(match[1]) * scale : 0;
+  // The product of doubles may be next to the whole number that was meant.
+  const value = Math.round(product);
+  if (!Number.isSafeInteger(value) || value < 1 || Math.abs(value - product) > 1e-3)
+    throw new InvalidArgumentError('must be a number such as 7e9, 7B or 350M.');
+  return value;
+}
+
 const units: Readonly<Record<string, number>> = {
   '': 1,
   B: 1,

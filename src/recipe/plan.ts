@@ -7,6 +7,7 @@ import { RecipeError } from '../errors.ts';
 import { fingerprint, identity, sameSource, sha256 } from '../format/fingerprint.ts';
 import { containers } from '../format/registry.ts';
 import type { Container, ContainerName, Layout, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
+import { kvCacheBytes, kvGeometry } from '../hardware/index.ts';
 import { inputGroups, linearOf } from '../model/index.ts';
 import { checkKvScheme, kvPreset } from '../quantize/kv/index.ts';
 import { isWeightScheme, type Rounding, type Scheme, schemeLabel } from '../quantize/scheme.ts';
@@ -487,5 +488,5 @@ function kvCache(model: Model, context?: number): { kvCache?: { context: number;
   const { spec } = model;
   if (!spec) return {};
   const tokens = context ?? spec.context;
-  return { kvCache: { context: tokens, bytes: 2 * spec.layers * spec.kvHeads * spec.headDim * tokens * 2 } };
+  return { kvCache: { context: tokens, bytes: kvCacheBytes(kvGeometry(spec), tokens) } };
 }
