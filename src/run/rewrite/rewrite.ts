@@ -57,7 +57,11 @@ export async function rewriteModel({ plan, store, folder }: RunPlace, options: R
       await sink.write(rewritten.header, 0);
       const records = await rewriteInto(plan, rewritten, sink, options);
       await sink.flush();
-      await store.append(done, new TextEncoder().encode(JSON.stringify(records)));
+      // A run that is killed while it writes this must not leave half of it under its name.
+      const unnamed = `${done}.part`;
+      await store.remove(unnamed);
+      await store.append(unnamed, new TextEncoder().encode(JSON.stringify(records)));
+      await store.rename(unnamed, done);
     } finally {
       await sink.close();
     }
