@@ -9,9 +9,11 @@ import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
 import { blockTypes, isSearched } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
+import { checkActivations } from '../quantize/activations.ts';
 import { refusalOf } from '../quantize/kinds/combinations.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../quantize/scheme.ts';
+import type { ActivationScheme } from '../quantized/types.ts';
 import { storageKind } from '../tensor/storage.ts';
 import { asMatrix, elements } from '../tensor/tensor.ts';
 import { checkGrids } from './fitting.ts';
@@ -172,8 +174,11 @@ function withoutUndefined(scheme: NonNullable<Recipe['scheme']>): Scheme {
 
 /** Makes the scheme fit the rows, or refuses. */
 function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, warnings: string[]): Scheme {
-  if (scheme.kind === 'keep') return scheme;
   const { cols } = asMatrix(tensor.shape);
+  if (scheme.kind === 'keep') {
+    if (tensor.input) checkInputOf(tensor, tensor.input);
+    return scheme;
+  }
   if (scheme.kind === 'storage' && !fits(scheme.type, cols)) {
     const type = fittingType(scheme.type, cols);
     warnings.push(`${tensor.name}: ${scheme.type} -> ${type}: rows of ${cols} values do not fit ${scheme.type}'s blocks`);
@@ -184,6 +189,7 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
   }
   if (isWeightScheme(scheme)) {
     checkCombination(tensor, scheme);
+    if (scheme.input) checkInputOf(tensor, scheme.input);
     checkSurvey(tensor, scheme);
   } else checkBlocks(tensor, scheme);
   checkEncoder(tensor, scheme);
@@ -196,6 +202,15 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
     });
   }
   return scheme;
+}
+
+function checkInputOf({ name, shape }: WeightTensor, input: ActivationScheme): void {
+  try {
+    checkActivations(input, name, asMatrix(shape).cols);
+  } catch (error) {
+    if (!(error instanceof RecipeError)) throw error;
+    throw new RecipeError({ ...error.problem, where: name });
+  }
 }
 
 /** Nothing that a scheme asks for is left out silently. */
