@@ -7,6 +7,7 @@ import { integerForm } from '../../quantize/kinds/integer.ts';
 import { type IntegerScheme, isPlainInteger } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { type StorageType, storage } from '../../tensor/storage.ts';
+import { type Capabilities, gridsOnly, unsaid } from '../capabilities.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
@@ -17,16 +18,25 @@ import { compressedTensorsConfig } from './config.ts';
 /** Widths that loaders have kernels for, and that all versions pack alike. */
 const packedBits: readonly number[] = [4, 8];
 
+/** Inputs of int8 that take their scales from the values themselves. */
+const says: Capabilities = {
+  ...gridsOnly,
+  input: { bits: [8], per: ['token', 'tensor'], asymmetric: false, float: false, threshold: false, static: false },
+};
+
 export const compressedTensors: Container = {
   name: 'compressed-tensors',
   output: 'folder',
   extensions: [],
   convention:
     'computed in the dtype of the weight; symmetric: s = absmax / (2^(b-1) - 1/2), codes -2^(b-1) .. 2^(b-1) - 1; asymmetric: minmax; scales in the dtype of the weight',
+  says,
   refuses(scheme, shape) {
     if (scheme.kind === 'keep') return undefined;
     if (scheme.kind === 'storage')
       return storage[scheme.type].block === 1 ? undefined : `${scheme.type} is a type of ggml, and linears here are integers`;
+    const missing = unsaid(scheme, says);
+    if (missing !== undefined) return missing;
     if (!isPlainInteger(scheme)) return 'its linears are integers under scales and nothing else';
     return refusedInteger(scheme) ?? refusedForm(formOf(scheme), shape);
   },
@@ -73,7 +83,7 @@ function refusedInteger({ zero, input, symmetric, bits, granularity }: IntegerSc
   if (!input) return undefined;
   if (bits !== 8 || granularity !== 'channel' || !symmetric)
     return 'with quantized activations the weights are symmetric int8 with a scale a row: use --bits 8 --group -1';
-  return input.bits === 8 && input.dynamic && input.symmetric ? undefined : 'activations are symmetric int8, dynamic by token';
+  return undefined;
 }
 
 function refusedForm(form: TileForm, [rows = 0]: readonly number[]): string | undefined {
