@@ -9,5 +9,6 @@ export const hqq: Method = {
   group: 64,
   takes: ['group'],
   symmetric: false,
+  ownRange: true,
   scheme: (options) => ({ ...integers({ ...options, symmetric: false, range: 'hqq' }), zero: 'float' }),
 };
