@@ -1,6 +1,7 @@
 /** The document in `__metadata__` that says how each quantized tensor lies in the file. */
 import * as z from 'zod';
 import { FormatError } from '../../errors.ts';
+import { MAX_ORTHOGONAL } from '../../quantize/transform/rotation.ts';
 import type { OnlineRotation } from '../../quantize/transform/types.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import type { ActivationScheme, KvScheme } from '../../quantized/types.ts';
@@ -77,7 +78,7 @@ const described = z.discriminatedUnion('form', [
 
 const rotation = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('hadamard'), size: z.int().min(1).max(1_000_000) }),
-  z.strictObject({ kind: z.literal('orthogonal'), size: z.int().min(1).max(1_000_000), seed: z.int() }),
+  z.strictObject({ kind: z.literal('orthogonal'), size: z.int().min(1).max(MAX_ORTHOGONAL), seed: z.int() }),
 ]);
 
 const online = z.array(
