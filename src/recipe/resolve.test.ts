@@ -138,11 +138,15 @@ describe('what does not fit', () => {
   const input = { bits: 8, symmetric: true, dynamic: true, per: 'token' } as const;
   test.each<[string, NonNullable<RecipeInput['scheme']>, RegExp]>([
     ['asymmetric, absmax', { ...int4, symmetric: false }, /the range absmax-half is symmetric, the scheme is asymmetric/],
-    ['symmetric, minmax', { ...int4, range: 'minmax' }, /the range minmax is asymmetric, the scheme is symmetric/],
+    [
+      'symmetric, minmax',
+      { ...int4, range: 'minmax' },
+      /the range minmax is asymmetric, the scheme is symmetric; choose absmax-narrow, absmax-full, absmax-half, absmax-gptq, percentile, mse, imatrix, output-mse, sqnr, entropy$/,
+    ],
     [
       'a search from the base of the other symmetry',
       { ...int4, range: 'mse', rangeOptions: { base: 'minmax' } },
-      /the range minmax is asymmetric, the scheme is symmetric/,
+      /minmax is asymmetric, the scheme is symmetric; choose absmax-narrow, absmax-full, absmax-half, absmax-gptq$/,
     ],
     ['symmetric, with a zero', { ...int4, zero: 'float' }, /a symmetric scheme has no zero.*got float/],
     ['symmetric, hqq', { ...int4, range: 'hqq' }, /the range hqq is asymmetric/],
