@@ -27,11 +27,7 @@ export interface LinearFields {
   /** What the bias of a quantized linear becomes, where it does not stay. */
   bias?: StorageType;
   /** Where the levels of a static input go; left out: the container says nothing of inputs. */
-  input?: {
-    names(module: string): InputNames;
-    /** Why it cannot say how this input is quantized. */
-    refuses(input: ActivationScheme): string | undefined;
-  };
+  inputNames?(module: string): InputNames;
 }
 
 /** A quantized linear. */
@@ -110,19 +106,7 @@ function linearOf(tensor: WeightTensor, scheme: Scheme, fields: LinearFields): L
   if (scheme.kind !== 'keep' || !isLinear(tensor)) return undefined;
   const codes = stored.form === 'tile' ? stored.tile : stored.form === 'storage' ? exactFormOf(stored.type) : undefined;
   const held = codes && holds(codes, shape, tensor.input);
-  if (typeof held === 'object' && tensor.input) checkHeldInput(tensor.input, name, fields);
   return typeof held === 'object' ? { module, role, form: held, ...(tensor.input && { input: tensor.input }) } : undefined;
-}
-
-/** A model that quantizes inputs is another one without that. */
-function checkHeldInput(input: ActivationScheme, where: string, { container, input: holder }: LinearFields): void {
-  const refusal = holder ? holder.refuses(input) : 'it does not say how activations are quantized';
-  if (refusal === undefined) return;
-  throw new RecipeError({
-    what: `${container} cannot hold how the input of this linear is quantized: ${refusal}`,
-    where,
-    next: 'use --to fewbits',
-  });
 }
 
 function placedLinear(tensor: WeightTensor, scheme: Scheme, { form, input }: Linear, fields: LinearFields): Unplaced {
@@ -135,7 +119,8 @@ function placedLinear(tensor: WeightTensor, scheme: Scheme, { form, input }: Lin
     head: fields.head(module, key, form, matrix),
     ...size,
   }));
-  const levels = fields.input && input && placedInput(input, headsOf(input, module, stored.cols, form, fields.input));
+  const names = fields.inputNames?.(module);
+  const levels = names && input && placedInput(input, headsOf(input, names, stored.cols, form));
   const constants = [...(fields.constants?.(module, form, matrix) ?? []), ...(levels?.constants ?? [])];
   const rowMultiple = leastCommonMultiple(rowMultipleOf(stored), packing.rowMultiple(form));
   const placed = { name, source: name, role, shape, from: stored, scheme, label: tileLabel(form), tile: form, rowMultiple };
@@ -147,14 +132,8 @@ function placedLinear(tensor: WeightTensor, scheme: Scheme, { form, input }: Lin
   };
 }
 
-function headsOf(
-  input: ActivationScheme,
-  module: string,
-  cols: number,
-  form: TileForm,
-  { names }: NonNullable<LinearFields['input']>,
-) {
-  return inputHeads(input, cols, names(module), exactScaleType(input, form.scale.stored as InputScaleType));
+function headsOf(input: ActivationScheme, names: InputNames, cols: number, form: TileForm) {
+  return inputHeads(input, cols, names, exactScaleType(input, form.scale.stored as InputScaleType));
 }
 
 function placedPlain({ name, role, shape, stored }: WeightTensor, type: StorageType): Unplaced {

@@ -10,6 +10,7 @@ import { elements } from '../tensor/tensor.ts';
 import { type Tokenizer, tokenizerFromGguf, tokenizerFromHuggingFace } from '../tokenizer/index.ts';
 import { joinCompressedTensors } from './compressed-tensors/unpack.ts';
 import { describedTensors, descriptorOf, joinFields, quantizationConfig } from './fewbits/fields.ts';
+import { checkOnline } from './fewbits/online.ts';
 import { ggufFolderFiles } from './gguf/folder-files.ts';
 import { categoryOf } from './gguf/type-rules.ts';
 import { joinGptq, withoutZeroBiases } from './gptq/unpack.ts';
@@ -135,6 +136,7 @@ async function folderParts(checkpoint: Checkpoint): Promise<Parts> {
   const held = container === 'gptq' ? await withoutZeroBiases(checkpoint, joined.tensors, byName) : joined.tensors;
   const { found, unused } = matchTensors(spec.spec, held);
   const tensors = [...found].map(([name, fileName]) => held.get(fileName)!.named(byName.get(name)!));
+  if (online) checkOnline(online, spec.spec, tensors, checkpoint.name);
   // Buffers that follow from the configuration and a copy of a tied output are not part of the model.
   const warnings = unused.map((name) => `${name} is not used by the model and is left out`);
   return {

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { FormatError } from '../errors.ts';
 import { dequantizeTile, quantizeMatrix, quantizeRows } from '../quantize/index.ts';
 import { encodeRows, schemeForm, surveyScheme } from '../quantize/kinds/encode.ts';
 import { integerForm } from '../quantize/kinds/integer.ts';
 import type { IntegerScheme, SchemeExtras, TableScheme, WeightScheme } from '../quantize/scheme.ts';
 import { tableNames } from '../quantize/scheme.ts';
+import type { TileForm } from '../quantized/form.ts';
 import type { Levels } from '../quantized/types.ts';
 import { packTile, unpackTile } from './packings.ts';
 import { randomValues } from './synthetic.fixture.ts';
@@ -76,6 +78,19 @@ test('fields and their names', () => {
   expect(fieldSizes(form, 48)).toEqual({ codes: { rowBytes: 18 }, scale: { rowBytes: 6 }, zero: { rowBytes: 2 } });
   expect(['codes', 'scale', 'zero'].map((key) => fieldType(form, key))).toEqual(['u8', 'bf16', 'u8']);
   expect(tileLabel(form)).toBe('int3 g16 asym');
+});
+
+test('a code beyond a list is refused, whatever the row', () => {
+  const form: TileForm = { grid: { kind: 'table', values: [-1, 0, 1] }, scale: { stored: 'f32', group: 0 } };
+  const range = { name: 'w', rows: 2, cols: 8, from: 0, to: 2 };
+  const fields = (last: number) => ({
+    codes: Uint8Array.of(0b10_01_00_10, 0b00_00_00_00, 0b01_01_01_01, last),
+    scale: new Uint8Array(Float32Array.of(2, 3).buffer),
+  });
+  const back = dequantizeTile(unpackTile(form, fields(0b10_00_00_00), range));
+  expect([...back]).toEqual([2, -2, 0, 2, -2, -2, -2, -2, 0, 0, 0, 0, -3, -3, -3, 3]);
+  expect(() => unpackTile(form, fields(0b11_00_00_00), range)).toThrow(FormatError);
+  expect(() => unpackTile(form, fields(0b11_00_00_00), range)).toThrow(/w: a code stands for no value.*got 3, limit 2/);
 });
 
 describe('every kind with everything that is kept apart', () => {

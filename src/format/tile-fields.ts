@@ -7,6 +7,7 @@
  *   g_idx  i32 [cols], where columns are in activation order
  *   what is kept apart, and learned books: apart-fields.ts
  */
+import { FormatError } from '../errors.ts';
 import { denseBytes } from '../numeric/index.ts';
 import { minifloat } from '../numeric/minifloat.ts';
 import type { GridForm, LevelForm, TileForm } from '../quantized/form.ts';
@@ -98,13 +99,27 @@ export const dense: Packing = {
     return {
       ...tileOf(form, range),
       ...(form.grid.kind === 'books' && { grid: bookOf(form.grid, fields) }),
-      codes: unpackRows(fields['codes']!, rows, cols / gridDim(form), gridBits(form)),
+      codes: checkedCodes(unpackRows(fields['codes']!, rows, cols / gridDim(form), gridBits(form)), form, range.name),
       scale: levels('scale', form.scale, 0),
       ...(form.zero && { zero: { kind: form.zero.kind, levels: levels('zero', form.zero, lowest(form.grid)) } }),
       ...unpackApart(form, fields, { rows, cols, name: range.name ?? '' }),
     };
   },
 };
+
+/** Codes of a list that is shorter than their bits allow name its values. */
+function checkedCodes(codes: Uint8Array, { grid }: TileForm, where = 'codes'): Uint8Array {
+  if (grid.kind !== 'table' || grid.values.length === 2 ** gridBits({ grid })) return codes;
+  const beyond = codes.find((code) => code >= grid.values.length);
+  if (beyond === undefined) return codes;
+  throw new FormatError({
+    what: 'a code stands for no value of its list',
+    where,
+    value: beyond,
+    limit: grid.values.length - 1,
+    next: 'the file is damaged; make it again',
+  });
+}
 
 function bookOf({ dim, per, stored }: Extract<GridForm, { kind: 'books' }>, fields: Record<string, Uint8Array>): Grid {
   const values = unpackFloats(fields['book']!, stored);

@@ -15,6 +15,7 @@ import type { TileForm } from '../quantized/form.ts';
 import type { ActivationScheme, KvScheme, QuantizedTile } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
+import type { Capabilities } from './capabilities.ts';
 
 /** A run of equal rows in a file: row r lies at offset + r * rowBytes. */
 export interface Field {
@@ -195,6 +196,8 @@ export interface Container {
   readonly feedbackConvention?: string;
   /** It stores which group each column belongs to (g_idx): groups can be runs of the activation order. */
   readonly groupIndex?: boolean;
+  /** What it can say of a scheme besides its grid; `refuses` asks it. */
+  readonly says: Capabilities;
   /** Why the container cannot hold the scheme; undefined when it can. */
   refuses(scheme: Scheme, shape: readonly number[]): string | undefined;
   /** How the tools of the container quantize round to nearest, where it differs from ours. */

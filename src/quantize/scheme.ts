@@ -15,7 +15,7 @@ export type ClippingRange = (typeof clippingRanges)[number];
 /** Rules that only one container has by custom, beside those that recipes name. */
 export type ContainerRange = 'signed-extreme';
 
-/** Parameters of the ranges that have some; the others ignore them. */
+/** Parameters of the ranges that have some; plans refuse those that a range does not read. */
 export interface RangeOptions {
   /** percentile: share of the values that stays inside, in percent (default 99.9). */
   percentile?: number;

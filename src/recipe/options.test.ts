@@ -83,6 +83,20 @@ describe('options to recipe', () => {
         },
       },
     ],
+    [
+      'a method’s own range stands before the custom of the container',
+      { method: 'llm-int8', to: 'compressed-tensors' },
+      'model',
+      '',
+      { scheme: { range: 'absmax-narrow', emptyGroup: 'epsilon', input: { threshold: 6 } } },
+    ],
+    [
+      'HQQ’s too',
+      { method: 'hqq', to: 'gptq' },
+      'model',
+      '',
+      { scheme: { range: 'hqq', zero: 'float', signed: false, emptyGroup: 'unit' } },
+    ],
     ['a file type', { type: 'Q4_K_M' }, 'model', '', { container: 'gguf', fileType: 'q4_k_m' }],
     ['both kinds of name, model', { type: 'q4_0' }, 'model', '', { container: 'gguf', fileType: 'q4_0' }],
     ['both kinds of name, bag', { type: 'q4_0' }, 'bag', '', { container: 'gguf', scheme: storage('q4_0') }],
@@ -197,6 +211,17 @@ describe('options to recipe', () => {
     ['no such container: a prototype', { to: 'constructor' }, 'model', /no such container/],
     ['no such method', { method: 'toString' }, 'model', /no such method/],
     ['no such range', { range: 'best' }, 'model', /no such range/],
+    [
+      'outliers of a type',
+      { type: 'q8_0', threshold: 5 },
+      'model',
+      /--threshold: this changes nothing with --type q8_0.*llm-int8/,
+    ],
+    ['outliers of a recipe', { recipe: ours, threshold: 5 }, 'model', /--threshold: this changes nothing without --method/],
+    ['outliers of a budget', { fit: true, threshold: 5 }, 'model', /--threshold: this changes nothing/],
+    ['alpha of a type', { type: 'q8_0', alpha: 0.5 }, 'model', /--alpha.*--method smoothquant/],
+    ['alpha of another method', { method: 'gptq', type: 'q8_0', alpha: 0.5 }, 'model', /--alpha.*--method smoothquant/],
+    ['one symmetric bit', { bits: 1 }, 'model', /rtn has no such width.*--method binary/],
     ['no such encoder', { encoder: 'fast' }, 'model', /no such encoder.*exact or search/],
     ['bits', { bits: 0 }, 'model', /no such width/],
     ['bits in between', { bits: 2.5 }, 'model', /no such width/],
@@ -254,6 +279,13 @@ describe('options to recipe', () => {
   ])('refuses %s', (_, options, subject, message) => {
     expect(() => recipeFromOptions(options, subject)).toThrow(message);
   });
+});
+
+test('a range over a recipe leaves the parameters of the other behind', () => {
+  const rangeOptions = { steps: 9, base: 'absmax-full' };
+  const recipe = { ...ours, scheme: integer({ range: 'mse', rangeOptions }) };
+  expect(recipeFromOptions({ recipe, bits: 5 }, 'model').scheme).toMatchObject({ range: 'mse', rangeOptions });
+  expect(recipeFromOptions({ recipe, range: 'percentile' }, 'model').scheme).toEqual(integer({ range: 'percentile' }));
 });
 
 describe('refinement', () => {

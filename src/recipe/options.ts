@@ -4,7 +4,7 @@
 import { RecipeError } from '../errors.ts';
 import { type FileType, fileTypeNamed, fileTypes, isFileType } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
-import type { ContainerName, WeightType } from '../format/types.ts';
+import type { Container, ContainerName, WeightType } from '../format/types.ts';
 import { type ObserverName, ranges, refines } from '../quantize/index.ts';
 import { type ClippingRange, clippingRanges, type IntegerScheme, type RangeName, type Rounding } from '../quantize/scheme.ts';
 import { isStorageType } from '../tensor/storage.ts';
@@ -81,6 +81,7 @@ export function recipeFromOptions(
   if (options.layers) recipe.layers = [...options.layers];
   setRounding(recipe, options, method, container);
   setCalibration(recipe, options, method);
+  refuseIdle(options, method);
   if (options.fit) {
     refuseGrid(options, method);
     return recipe;
@@ -303,6 +304,7 @@ const ggmlIntegers: Partial<Record<number, readonly ['q4_0' | 'q5_0' | 'q8_0', (
 /** The file type that people mean by so many bits. */
 const ggufByBits = { 2: 'q2_k', 3: 'q3_k_m', 4: 'q4_k_m', 5: 'q5_k_m', 6: 'q6_k', 8: 'q8_0' } as const;
 
+/** What the options of a grid say: a type of GGUF, the recipe's scheme with changes, or what the method makes. */
 function setGrid(
   recipe: Recipe,
   options: QuantizeOptions,
@@ -311,14 +313,36 @@ function setGrid(
   weightType: WeightType,
 ): void {
   const method = methodNamed(options.method ?? 'rtn');
-  refuseIdle(options, method);
-  const activationBits = options.activationBits ?? method.activationBits;
+  const sized = { ...options, ...sizesOf(options, method) };
+  if (container === 'safetensors') {
+    throw new RecipeError({ what: 'plain safetensors hold no quantized weights', where: '--to', next: 'use --to fewbits' });
+  }
+  const { scheme: base } = recipe;
+  delete recipe.fileType;
+  delete recipe.scheme;
+  if (container === 'gguf') {
+    setGgufType(recipe, sized, method, subject);
+    return;
+  }
+  const kept = base?.kind === 'integer' && options.method === undefined ? base : undefined;
+  const scheme = kept ? changedScheme(kept, options) : methodScheme(sized, method, containers[container], weightType);
+  if (scheme) recipe.scheme = scheme;
+}
+
+/** Bits and group, by the method where no option says. @throws RecipeError for what the method does not have */
+function sizesOf(options: QuantizeOptions, method: Method): { bits: number; group: number } {
+  checkInputBits(options.activationBits ?? 8);
   // Integer products of activations and weights need one scale a row.
   const { bits = options.activationBits ?? method.bits[0]!, group = options.activationBits === undefined ? method.group : -1 } =
     options;
   if (!method.bits.includes(bits)) {
-    const known = [...method.bits].sort((a, b) => a - b).join(', ');
-    throw new RecipeError({ what: `${options.method ?? 'rtn'} has no such width`, where: '--bits', value: bits, limit: known });
+    throw new RecipeError({
+      what: `${options.method ?? 'rtn'} has no such width`,
+      where: '--bits',
+      value: bits,
+      limit: [...method.bits].sort((a, b) => a - b).join(', '),
+      ...(bits === 1 && { next: 'use --method binary' }),
+    });
   }
   if (!Number.isInteger(group) || group < -1 || group === 0) {
     throw new RecipeError({
@@ -327,60 +351,63 @@ function setGrid(
       value: group,
     });
   }
-  if (container === 'safetensors') {
-    throw new RecipeError({ what: 'plain safetensors hold no quantized weights', where: '--to', next: 'use --to fewbits' });
-  }
-  const { scheme: base } = recipe;
-  delete recipe.fileType;
-  delete recipe.scheme;
-  if (container === 'gguf') {
-    if (method.ggufType) {
-      if (activationBits !== undefined) ggufIntegers(options, bits); // refuses it
-      const range = options.range === undefined ? {} : { range: listed(options.range) ?? rangeNamed(options.range, true) };
-      const said = { ...methodOptions({ ...options, bits, group }, method), ...range };
-      method.scheme?.(said); // refuses a range that the method does not have
-      const found = method.ggufType(said);
-      if (!('type' in found)) throw new RecipeError({ ...found, where: `--method ${options.method} --to gguf` });
-      recipe.scheme = { kind: 'storage', type: found.type };
-      if (options.encoder === undefined) recipe.encoder = found.encoder;
-      return;
-    }
-    if (options.method !== undefined && options.method !== 'rtn' && !method.takes.includes('type')) {
-      throw new RecipeError({
-        what: `GGUF has no type for what ${options.method} makes`,
-        where: '--to gguf',
-        next: 'use --to fewbits',
-      });
-    }
-    const wanted = ggufIntegers(options, bits);
-    if (subject === 'model') recipe.fileType = wanted;
-    else recipe.scheme = { kind: 'storage', type: fileTypes[wanted].base };
+  return { bits, group };
+}
+
+function setGgufType(
+  recipe: Recipe,
+  options: QuantizeOptions & { bits: number; group: number },
+  method: Method,
+  subject: 'model' | 'bag',
+): void {
+  if (method.ggufType) {
+    if (options.activationBits !== undefined) ggufIntegers(options, options.bits); // refuses it
+    const said = methodOptions(options, method);
+    method.scheme?.(said); // refuses a range that the method does not have
+    const found = method.ggufType(said);
+    if (!('type' in found)) throw new RecipeError({ ...found, where: `--method ${options.method} --to gguf` });
+    recipe.scheme = { kind: 'storage', type: found.type };
+    if (options.encoder === undefined) recipe.encoder = found.encoder;
     return;
   }
-  const symmetric = options.symmetric ?? rangeSymmetry(options.range);
-  const input = activationBits === undefined ? {} : { input: tokenwise(activationBits) };
-  if (base?.kind === 'integer' && options.method === undefined) {
-    recipe.scheme = { ...overridden(base, options, symmetric ?? base.symmetric), ...input };
-    return;
+  if (options.method !== undefined && options.method !== 'rtn' && !method.takes.includes('type')) {
+    throw new RecipeError({
+      what: `GGUF has no type for what ${options.method} makes`,
+      where: '--to gguf',
+      next: 'use --to fewbits',
+    });
   }
-  const chosen = symmetric ?? method.symmetric ?? true;
-  const said = {
-    ...methodOptions({ ...options, bits, group, symmetric: chosen }, method),
-    ...(options.range !== undefined && { range: listed(options.range) ?? rangeNamed(options.range, chosen) }),
+  const wanted = ggufIntegers(options, options.bits);
+  if (subject === 'model') recipe.fileType = wanted;
+  else recipe.scheme = { kind: 'storage', type: fileTypes[wanted].base };
+}
+
+/** The recipe's integers with what the options say instead. */
+function changedScheme(base: RecipeScheme, options: QuantizeOptions): RecipeScheme {
+  const symmetric = options.symmetric ?? rangeSymmetry(options.range) ?? base.symmetric;
+  return {
+    ...overridden(base, options, symmetric),
+    ...(options.activationBits !== undefined && { input: tokenwise(options.activationBits) }),
   };
-  if (!method.scheme) return;
+}
+
+/** What the method makes of the options, by the custom of the container. */
+function methodScheme(
+  options: QuantizeOptions & { bits: number; group: number },
+  method: Method,
+  container: Container,
+  weightType: WeightType,
+): Recipe['scheme'] {
+  if (!method.scheme) return undefined;
+  const said = methodOptions(options, method);
   const scheme = method.scheme(said);
-  const quantized = input.input && { input: { ...input.input, ...method.input?.(said) } as typeof input.input };
-  if (scheme.kind !== 'integer') {
-    recipe.scheme = { ...(scheme as NonNullable<Recipe['scheme']>), ...quantized };
-    return;
-  }
+  const { activationBits } = said;
+  const input = activationBits === undefined ? {} : { input: { ...tokenwise(activationBits), ...method.input?.(said) } };
+  if (scheme.kind !== 'integer') return { ...scheme, ...input } as Recipe['scheme'];
   if (options.range !== undefined) rangeNamed(options.range, scheme.symmetric);
-  const custom = withCustom(scheme, containers[container].customary?.(scheme.symmetric, weightType), options);
-  recipe.scheme = {
-    ...(options.range === undefined && method.searches ? searched(custom, method.searches) : custom),
-    ...quantized,
-  };
+  const custom = withCustom(scheme, container.customary?.(scheme.symmetric, weightType), options, method);
+  const searches = options.range === undefined ? method.searches : undefined;
+  return { ...(searches ? searched(custom, searches) : custom), ...input } as RecipeScheme;
 }
 
 /** What the options say to a method, with the defaults of the command line. */
@@ -388,14 +415,18 @@ function methodOptions(options: QuantizeOptions, method: Method): MethodOptions 
   const {
     bits = method.bits[0]!,
     group = method.group,
-    symmetric = true,
+    symmetric = rangeSymmetry(options.range) ?? method.symmetric ?? true,
     doubleQuant = false,
     alpha = 0.5,
     threshold = 6,
   } = options;
   const activationBits = options.activationBits ?? method.activationBits;
   const kv = (options.kvBits ?? method.kvBits) !== undefined;
-  return { bits, group, symmetric, doubleQuant, alpha, threshold, kv, ...(activationBits !== undefined && { activationBits }) };
+  return {
+    ...{ bits, group, symmetric, doubleQuant, alpha, threshold, kv },
+    ...(options.range !== undefined && { range: listed(options.range) ?? rangeNamed(options.range, symmetric) }),
+    ...(activationBits !== undefined && { activationBits }),
+  };
 }
 
 /** `--method` replaces the transforms of the recipe; `--alpha` changes those that are there. */
@@ -420,7 +451,9 @@ function setTransforms(recipe: Recipe, options: QuantizeOptions, method: Method 
 }
 
 /** Options that would change nothing are refused. */
-function refuseIdle(options: QuantizeOptions, { takes }: Method): void {
+function refuseIdle(options: QuantizeOptions, method: Method | undefined): void {
+  const { takes } = method ?? methods['rtn']!;
+  const beside = method ? `with --method ${options.method}` : options.type ? `with --type ${options.type}` : 'without --method';
   const flags = {
     group: '--group',
     symmetric: '--symmetric',
@@ -431,7 +464,7 @@ function refuseIdle(options: QuantizeOptions, { takes }: Method): void {
   for (const [key, flag] of Object.entries(flags) as [keyof typeof flags, string][]) {
     if (options[key] === undefined || takes.includes(key)) continue;
     throw new RecipeError({
-      what: `this changes nothing with --method ${options.method ?? 'rtn'}`,
+      what: `this changes nothing ${beside}`,
       where: key === 'symmetric' && options.symmetric === false ? '--asymmetric' : flag,
       next: `leave it out${methodsTaking(key)}`,
     });
@@ -458,18 +491,25 @@ function searched(scheme: RecipeScheme, range: 'mse'): RecipeScheme {
   return { ...scheme, range, rangeOptions: { steps: SEARCH_STEPS, base: base as Exclude<RangeName, ClippingRange> } };
 }
 
-/** What the tools of the container do, except where an option says otherwise. `absmax` is the container's own range. */
-function withCustom(scheme: IntegerScheme, custom: Partial<IntegerScheme> | undefined, { range }: QuantizeOptions): RecipeScheme {
-  // What a method says for itself (HQQ's range and zero) stays.
-  const own = scheme.range === 'hqq' ? { range: scheme.range, ...(scheme.zero && { zero: scheme.zero }) } : {};
+/** What the tools of the container do, except where an option or the method itself says otherwise. `absmax` is the container's own range. */
+function withCustom(
+  scheme: IntegerScheme,
+  custom: Partial<IntegerScheme> | undefined,
+  { range }: QuantizeOptions,
+  { ownRange }: Method,
+): RecipeScheme {
+  const own = ownRange ? { range: scheme.range, ...(scheme.zero && { zero: scheme.zero }) } : {};
   const given = range === undefined || range === 'absmax' ? {} : { range: scheme.range };
   return { ...scheme, ...custom, ...own, ...given } as RecipeScheme;
 }
 
+function checkInputBits(bits: number): void {
+  if (Number.isInteger(bits) && bits >= 2 && bits <= 8) return;
+  throw new RecipeError({ what: 'activations have 2 to 8 bits', where: '--activation-bits', value: bits });
+}
+
 function tokenwise(bits: number): NonNullable<RecipeScheme['input']> {
-  if (!Number.isInteger(bits) || bits < 2 || bits > 8) {
-    throw new RecipeError({ what: 'activations have 2 to 8 bits', where: '--activation-bits', value: bits });
-  }
+  checkInputBits(bits);
   return { bits, symmetric: true, dynamic: true, per: 'token' };
 }
 
@@ -477,13 +517,15 @@ type RecipeScheme = Extract<NonNullable<Recipe['scheme']>, { kind: 'integer' }>;
 
 /** The recipe's scheme with what the options say instead. */
 function overridden(base: RecipeScheme, { bits, group, range }: QuantizeOptions, symmetric: boolean): RecipeScheme {
-  const { zero, ...rest } = base;
+  const { zero, rangeOptions, ...rest } = base;
+  const another = range !== undefined || symmetric !== base.symmetric ? rangeNamed(range, symmetric) : undefined;
   return {
     ...rest,
     symmetric,
     ...(bits !== undefined && { bits }),
     ...(group !== undefined && { granularity: granularityOf(group) }),
-    ...((range !== undefined || symmetric !== base.symmetric) && { range: rangeNamed(range, symmetric) }),
+    // Parameters belong to the range that they were given for.
+    ...(another === undefined ? rangeOptions && { rangeOptions } : { range: another }),
     ...(zero !== undefined && !symmetric && { zero }),
   };
 }

@@ -34,6 +34,27 @@ describe('figures of a plan', () => {
     expect(made.runtimes).toEqual(['fewbits']);
   });
 
+  test('what becomes larger than it was is said, of any kind of scheme', async () => {
+    const grown = async (scheme: NonNullable<RecipeInput['scheme']>) =>
+      (await planned({ scheme })).warnings.filter((warning) => warning.includes('in the source'));
+    // A book of 256 f16 values for each row: 256 columns of 8 bits take 768 bytes a row, and 512 as bf16.
+    expect(await grown({ kind: 'codebook', bits: 8 })).toEqual([
+      expect.stringMatching(
+        /^model.layers.0.self_attn.k_proj.weight takes 98308 bytes as 8-bit book row, and 65536 as bf16 in the source, and 13 other tensors grow too/,
+      ),
+    ]);
+    expect(await grown({ ...int4, bits: 8, granularity: { group: 1 }, scaleType: 'f32' })).toHaveLength(1);
+    expect(await grown({ kind: 'table', table: 'e4m3', granularity: { group: 2 } })).toEqual([]);
+    expect(await grown({ kind: 'table', table: 'e4m3', granularity: { group: 1 } })).toHaveLength(1);
+    for (const scheme of [
+      int4,
+      { ...int4, bits: 8 },
+      { kind: 'storage', type: 'q8_0' },
+      { kind: 'storage', type: 'f32' },
+    ] as const)
+      expect(await grown({ ...scheme })).toEqual([]);
+  });
+
   test('the output is a file or a folder', async () => {
     expect((await planned({}, { output: 'out' })).output).toEqual({ name: 'out', kind: 'folder' });
     const file = await planned({}, { output: 'out.safetensors' });

@@ -210,6 +210,7 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
       ...(await statisticsWarnings(model, statistics)),
       ...(options.requantize ? [] : roundedTwice(schemes)),
       ...lostInputs(schemes),
+      ...grown(model, layout),
       ...layout.warnings,
     ],
     key: await sha256(JSON.stringify(parts)),
@@ -437,6 +438,21 @@ function roundedTwice(schemes: Resolved['schemes']): string[] {
   return [
     `${twice.length} tensors are quantized already (${first.tensor.name}: ${first.tensor.type}) and are rounded a second time; start from the original model, or say --requantize`,
   ];
+}
+
+/** Small rows under a table of their own, or wide codes of a narrow source: what is quantized takes more room than it did. */
+function grown({ tensors }: Model, { tensors: placed }: Layout): string[] {
+  const before = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const larger = placed.flatMap(({ source, scheme, bytes, label }) => {
+    const tensor = before.get(source);
+    return tensor && isQuantized(scheme) && bytes > tensor.bytes ? [{ tensor, bytes, label }] : [];
+  });
+  const [most] = larger.sort((a, b) => b.bytes / b.tensor.bytes - a.bytes / a.tensor.bytes);
+  if (!most) return [];
+  const { tensor, bytes, label } = most;
+  const what = `${tensor.name} takes ${bytes} bytes as ${label}, and ${tensor.bytes} as ${tensor.type} in the source`;
+  const others = larger.length > 1 ? `, and ${larger.length - 1} other tensors grow too` : '';
+  return [`${what}${others}: choose a smaller type, or keep what grows (--keep)`];
 }
 
 function outputOf(name: string, allowed: 'file' | 'folder' | 'either', extensions: readonly string[]): Plan['output'] {

@@ -134,6 +134,58 @@ describe('what does not fit', () => {
     expect(() => resolved(model, recipe, container)).toThrow(message);
   });
 
+  const int8 = { ...int4, bits: 8, granularity: 'channel' } as const;
+  const input = { bits: 8, symmetric: true, dynamic: true, per: 'token' } as const;
+  test.each<[string, NonNullable<RecipeInput['scheme']>, RegExp]>([
+    ['asymmetric, absmax', { ...int4, symmetric: false }, /the range absmax-half is symmetric, the scheme is asymmetric/],
+    [
+      'symmetric, minmax',
+      { ...int4, range: 'minmax' },
+      /the range minmax is asymmetric, the scheme is symmetric; choose absmax-narrow, absmax-full, absmax-half, absmax-gptq, percentile, mse, imatrix, output-mse, sqnr, entropy$/,
+    ],
+    [
+      'a search from the base of the other symmetry',
+      { ...int4, range: 'mse', rangeOptions: { base: 'minmax' } },
+      /minmax is asymmetric, the scheme is symmetric; choose absmax-narrow, absmax-full, absmax-half, absmax-gptq$/,
+    ],
+    ['symmetric, with a zero', { ...int4, zero: 'float' }, /a symmetric scheme has no zero.*got float/],
+    ['symmetric, hqq', { ...int4, range: 'hqq' }, /the range hqq is asymmetric/],
+    [
+      'parameters of another range',
+      { ...int4, range: 'percentile', rangeOptions: { percentile: 99, steps: 3, power: 9 } },
+      /percentile does not read rangeOptions.steps, rangeOptions.power .*it reads percentile, base/,
+    ],
+    ['parameters of none', { ...int4, rangeOptions: { steps: 3 } }, /does not read rangeOptions.steps .*leave rangeOptions out/],
+    ['symmetric integers of one bit', { ...int4, bits: 1 }, /symmetric integer of 1 bit.*--method binary/],
+    ['a static input without a range', { ...int8, input: { ...input, dynamic: false, per: 'tensor' } }, /static/],
+    ['a float input of other bits', { ...int8, input: { ...input, float: 'e4m3', bits: 4 } }, /inputs in e4m3 have 8 bits/],
+    ['groups that do not fill an input', { ...int8, input: { ...input, per: { group: 7 } } }, /groups do not fill the input/],
+    ['outliers of a tensor', { ...int8, input: { ...input, per: 'tensor', threshold: 6 } }, /beside a scale for each token/],
+  ])('%s: refused before a worker sees it', async (_, scheme, message) => {
+    const model = await syntheticModel();
+    expect(() => resolved(model, { scheme: { ...scheme } })).toThrow(message);
+    expect(() => resolved(model, { rules: [{ role: 'down', scheme }] })).toThrow(/layers.0.mlp.down_proj/);
+  });
+
+  test('what belongs together is taken', async () => {
+    const model = await syntheticModel();
+    const { symmetric: _, ...grid } = int4;
+    for (const scheme of [
+      { ...int4, range: 'mse', rangeOptions: { steps: 3, power: 2.4, base: 'absmax-full' } },
+      { ...grid, symmetric: false, range: 'hqq', rangeOptions: { steps: 3, power: 0.7, base: 'minmax' }, zero: 'float' },
+      { ...grid, symmetric: false, range: 'minmax', bits: 1 },
+      { ...int4, input: { ...input, threshold: 6 } },
+      { ...int4, input: { ...input, float: 'e4m3', per: { group: 64 } } },
+    ] as const)
+      expect(resolved(model, { scheme }).of(`${q0}.weight`)).toMatch(/^int[14] g64/);
+  });
+
+  test('a model that stays keeps the inputs that it can have', async () => {
+    const model = await syntheticModel();
+    const tensors = model.tensors.map((tensor) => ({ ...tensor, input: { ...input, per: { group: 7 } } }));
+    expect(() => resolved({ ...model, tensors }, {})).toThrow(/groups do not fill the input of a linear/);
+  });
+
   test('a file type for a bag', async () => {
     const bag = await syntheticBag([['a', randomTensor([4, 64], 1)]]);
     expect(() => resolved(bag, { fileType: 'q4_k_m' }, 'gguf')).toThrow(/bag of tensors without an architecture/);

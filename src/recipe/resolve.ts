@@ -3,16 +3,18 @@
  * order, `keep`. Rows that do not divide are found here, before any byte is written.
  */
 import { RecipeError } from '../errors.ts';
+import { unsaidInput } from '../format/capabilities.ts';
 import { hasLevels } from '../format/gguf/blocks/index.ts';
 import { fits, fittingType } from '../format/gguf/type-fallbacks.ts';
 import { chooseTypes, fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import type { Container, Model, PlacedTensor, WeightTensor, WeightType } from '../format/types.ts';
 import { blockTypes, isSearched } from '../kernels/index.ts';
 import { type Role, roleGroups } from '../model/types.ts';
-import { checkInput } from '../quantize/activations.ts';
+import { checkActivations, checkInput } from '../quantize/activations.ts';
 import { refusalOf } from '../quantize/kinds/combinations.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../quantize/scheme.ts';
+import type { ActivationScheme } from '../quantized/types.ts';
 import { storageKind } from '../tensor/storage.ts';
 import { asMatrix, elements } from '../tensor/tensor.ts';
 import { checkGrids } from './fitting.ts';
@@ -173,8 +175,11 @@ function withoutUndefined(scheme: NonNullable<Recipe['scheme']>): Scheme {
 
 /** Makes the scheme fit the rows, or refuses. */
 function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, warnings: string[]): Scheme {
-  if (scheme.kind === 'keep') return scheme;
   const { cols } = asMatrix(tensor.shape);
+  if (scheme.kind === 'keep') {
+    if (tensor.input) checkHeldInput(tensor, tensor.input, container);
+    return scheme;
+  }
   if (scheme.kind === 'storage' && !fits(scheme.type, cols)) {
     const type = fittingType(scheme.type, cols);
     warnings.push(`${tensor.name}: ${scheme.type} -> ${type}: rows of ${cols} values do not fit ${scheme.type}'s blocks`);
@@ -198,6 +203,24 @@ function fitRows(tensor: WeightTensor, scheme: Scheme, container: Container, war
     });
   }
   return scheme;
+}
+
+/** A model that quantizes inputs is another one without that. */
+function checkHeldInput({ name, shape }: WeightTensor, input: ActivationScheme, container: Container): void {
+  const reason = unsaidInput(input, container.says.input);
+  if (reason !== undefined) {
+    throw new RecipeError({
+      what: `${container.name} cannot hold how the input of this linear is quantized: ${reason}`,
+      where: name,
+      next: 'use --to fewbits',
+    });
+  }
+  try {
+    checkActivations(input, name, asMatrix(shape).cols);
+  } catch (error) {
+    if (!(error instanceof RecipeError)) throw error;
+    throw new RecipeError({ ...error.problem, where: name });
+  }
 }
 
 /** Nothing that a scheme asks for is left out silently. */

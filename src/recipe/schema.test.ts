@@ -21,6 +21,11 @@ describe('parseRecipe', () => {
     ['an unknown storage type', { version: 1, scheme: { kind: 'storage', type: 'q9' } }, /not a storage type.*at scheme.type/],
     ['a rule for nothing', { version: 1, rules: [{ scheme: int4 }] }, /at least one of role, name, layers at rules.0/],
     ['a pattern without end', { version: 1, keep: ['*'.repeat(1001)] }, /at keep.0/],
+    [
+      'two rotations',
+      { version: 1, transforms: [{ kind: 'quarot', queryKey: true }, { kind: 'awq' }, { kind: 'quarot', queryKey: true }] },
+      /a transform is named twice at transforms/,
+    ],
     ['layers below 0', { version: 1, rules: [{ layers: [-1, 0], scheme: int4 }] }, /at rules.0.layers.0/],
   ])('refuses %s and says where', (_, recipe, message) => {
     expect(() => parseRecipe(recipe)).toThrow(RecipeError);

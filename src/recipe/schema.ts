@@ -305,7 +305,14 @@ const recipeSchema = z
     rounding: rounding
       .optional()
       .describe('Which code a weight gets, in every quantized matrix whose scheme does not say; default: the nearest one.'),
-    transforms: z.array(transform).min(1).max(4).optional().describe('Rewrites that come first, in this order.'),
+    transforms: z
+      .array(transform)
+      .min(1)
+      .max(4)
+      // Rotations of the same place would both claim it while the model runs.
+      .refine((list) => new Set(list.map(({ kind }) => kind)).size === list.length, { message: 'a transform is named twice' })
+      .optional()
+      .describe('Rewrites that come first, in this order.'),
     calibration: calibration.optional(),
     kv: kv.optional(),
     layers: z

@@ -76,6 +76,7 @@ export async function openJournal(
     'original',
     'rewritten.safetensors',
     'rewritten.json',
+    'rewritten.json.part',
     'journal.jsonl',
   ])
     await store.remove(`${folder}/${old}`);

@@ -27,12 +27,13 @@ export interface FrontOptions {
   line?: boolean;
 }
 
-export function frontPicture(points: readonly FrontPoint[], options: FrontOptions = {}): Picture {
+/** Points without a place (a KL that is no number, or infinite) are named below the title. */
+export function frontPicture(all: readonly FrontPoint[], options: FrontOptions = {}): Picture {
+  const points = all.filter(hasPlace);
   const { title = 'What each costs: bits a weight against KL from the original (lower left is better)' } = options;
   const { squares = [], line = false } = options;
   const { left, right, top, bottom } = frame;
-  const x0 = Math.floor(Math.min(...points.map((p) => p.x)));
-  const x1 = Math.max(x0 + 1, Math.ceil(Math.max(...points.map((p) => p.x))));
+  const [x0, x1] = bitsAxis(points);
   const axis = logAxis(points.map((p) => p.y));
   const px = (x: number) => left + ((x - x0) / (x1 - x0)) * (width - left - right);
   const py = (y: number) => top + (1 - axis.share(y)) * (height - top - bottom);
@@ -53,6 +54,7 @@ export function frontPicture(points: readonly FrontPoint[], options: FrontOption
     ...{ width, height, title: 'Bits per weight against KL divergence' },
     body: [
       `<text x="${left}" y="24" class="title">${escaped(title)}</text>`,
+      ...absentees(all),
       ...ticks,
       ...logGrid(axis, width, height, frame),
       `<text x="${(left + width - right) / 2}" y="${height - 12}" text-anchor="middle">bits per weight, scales and unquantized tensors counted</text>`,
@@ -66,6 +68,24 @@ export function frontPicture(points: readonly FrontPoint[], options: FrontOption
       ...marks,
     ].join('\n'),
   };
+}
+
+/** Whether a point can be drawn. */
+export function hasPlace({ x, y }: { x: number; y: number }): boolean {
+  return Number.isFinite(x) && Number.isFinite(y);
+}
+
+/** Whole bits that hold all points, at least one; 0 to 1 where there are none. */
+export function bitsAxis(points: readonly { x: number }[]): [from: number, to: number] {
+  if (points.length === 0) return [0, 1];
+  const from = Math.floor(Math.min(...points.map(({ x }) => x)));
+  return [from, Math.max(from + 1, Math.ceil(Math.max(...points.map(({ x }) => x))))];
+}
+
+function absentees(all: readonly FrontPoint[]): string[] {
+  const names = all.filter((point) => !hasPlace(point)).map(({ label }) => label);
+  if (names.length === 0) return [];
+  return [`<text x="${frame.left}" y="40" class="label">without a finite value, not drawn: ${escaped(names.join(', '))}</text>`];
 }
 
 /** Points that no other beats in both, from left to right. */

@@ -53,6 +53,17 @@ describe('svg', () => {
     wellFormed(standalone(outlierPicture([])));
   });
 
+  test('points without a finite value are named, not drawn', () => {
+    const broken = [...points, { label: 'broken', x: 2, y: NaN }, { label: 'worse', x: 2, y: Infinity }];
+    const svg = standalone(frontPicture(broken, { line: true }));
+    wellFormed(svg);
+    expect(svg.match(/<circle /g)).toHaveLength(4);
+    expect(svg).toContain('>without a finite value, not drawn: broken, worse<');
+    const circles = (picture: string) => picture.match(/<circle [^>]*>/g);
+    expect(circles(svg)).toEqual(circles(standalone(frontPicture(points))));
+    wellFormed(standalone(frontPicture([{ label: 'alone', x: 4, y: NaN }])));
+  });
+
   test('errors by layer and outliers', () => {
     const errors = tensorErrorPicture(
       'm',
@@ -96,4 +107,13 @@ test('the front in letters: left is small, up is bad', () => {
   expect(find('d')[0]).toBeLessThan(find('b')[0]);
   expect(textFront([])).toBe('');
   expect(letterOf(30)).toBe('+');
+});
+
+test('letters stay with their models where one has no finite value', () => {
+  const broken = [points[0]!, { x: 4, y: NaN }, points[3]!, { x: Infinity, y: 1 }];
+  const drawn = textFront(broken, { width: 40, height: 9 });
+  expect(drawn).toBe(
+    `${textFront([points[0]!, points[3]!], { width: 40, height: 9 }).replace(/b/, 'c')}\nwithout a finite value, not drawn: b, d`,
+  );
+  expect(textFront([{ x: 4, y: Infinity }])).toBe('without a finite value, not drawn: a');
 });

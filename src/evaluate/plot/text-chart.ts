@@ -1,5 +1,5 @@
 /** The front as lines of text: bits a weight to the right, KL upward by decades, a letter for each model. */
-import { frontOf } from './front.ts';
+import { bitsAxis, frontOf, hasPlace } from './front.ts';
 import { logAxis } from './svg.ts';
 
 export interface TextPoint {
@@ -14,12 +14,18 @@ export function letterOf(index: number): string {
   return letters[index] ?? '+';
 }
 
-/** @param width, height: of the plot without its axes, in characters. @returns '' where there is nothing to see */
-export function textFront(points: readonly TextPoint[], { width = 60, height = 14 } = {}): string {
-  if (points.length === 0) return '';
+/**
+ * Points without a place (a KL that is no number, or infinite) are listed below.
+ * @param width, height: of the plot without its axes, in characters. @returns '' where there is nothing to see
+ */
+export function textFront(all: readonly TextPoint[], { width = 60, height = 14 } = {}): string {
+  if (all.length === 0) return '';
+  const absent = all.flatMap((point, i) => (hasPlace(point) ? [] : [letterOf(i)]));
+  const listed = absent.length > 0 ? [`without a finite value, not drawn: ${absent.join(', ')}`] : [];
+  const points = all.filter(hasPlace);
+  if (points.length === 0) return listed.join('\n');
   const axis = logAxis(points.map(({ y }) => y));
-  const x0 = Math.floor(Math.min(...points.map(({ x }) => x)));
-  const x1 = Math.max(x0 + 1, Math.ceil(Math.max(...points.map(({ x }) => x))));
+  const [x0, x1] = bitsAxis(points);
   const cells = Array.from({ length: height }, () => new Array<string>(width).fill(' '));
   const column = (x: number) => Math.round(((x - x0) / (x1 - x0)) * (width - 1));
   const row = (y: number) => Math.round((1 - axis.share(y)) * (height - 1));
@@ -32,7 +38,7 @@ export function textFront(points: readonly TextPoint[], { width = 60, height = 1
       cells[Math.round(row(from.y) + part * (row(to.y) - row(from.y)))]![c] = '.';
     }
   }
-  for (const [i, { x, y }] of points.entries()) cells[row(y)]![column(x)] = letterOf(i);
+  for (const [i, point] of all.entries()) if (hasPlace(point)) cells[row(point.y)]![column(point.x)] = letterOf(i);
   const labels = new Map<number, string>();
   for (let e = axis.from; e <= axis.to; e++) labels.set(row(10 ** e), e >= -3 && e <= 3 ? `${10 ** e}` : `1e${e}`);
   const lines = cells.map((line, r) =>
@@ -46,5 +52,6 @@ export function textFront(points: readonly TextPoint[], { width = 60, height = 1
     ...lines,
     `${' '.repeat(8)}+${'-'.repeat(width)}`,
     `${' '.repeat(9)}${ticks.join('').trimEnd()}  bits per weight`,
+    ...listed,
   ].join('\n');
 }

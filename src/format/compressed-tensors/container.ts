@@ -8,6 +8,7 @@ import { type IntegerScheme, isPlainInteger } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import type { ActivationScheme } from '../../quantized/types.ts';
 import { type StorageType, storage } from '../../tensor/storage.ts';
+import { type Capabilities, gridsOnly, unsaid } from '../capabilities.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
@@ -18,16 +19,29 @@ import { compressedTensorsConfig, inputNames } from './config.ts';
 /** Widths that loaders have kernels for, and that all versions pack alike. */
 const packedBits: readonly number[] = [4, 8];
 
+/** Inputs of int8: scales from the values themselves, or one known before. */
+const says: Capabilities = {
+  ...gridsOnly,
+  input: {
+    ...{ bits: [8], float: false, threshold: false },
+    dynamic: { per: ['token', 'tensor'], asymmetric: false },
+    static: { per: ['tensor'], asymmetric: true },
+  },
+};
+
 export const compressedTensors: Container = {
   name: 'compressed-tensors',
   output: 'folder',
   extensions: [],
   convention:
     'computed in the dtype of the weight; symmetric: s = absmax / (2^(b-1) - 1/2), codes -2^(b-1) .. 2^(b-1) - 1; asymmetric: minmax; scales in the dtype of the weight',
+  says,
   refuses(scheme, shape) {
     if (scheme.kind === 'keep') return undefined;
     if (scheme.kind === 'storage')
       return storage[scheme.type].block === 1 ? undefined : `${scheme.type} is a type of ggml, and linears here are integers`;
+    const missing = unsaid(scheme, says);
+    if (missing !== undefined) return missing;
     if (!isPlainInteger(scheme)) return 'its linears are integers under scales and nothing else';
     return refusedInteger(scheme) ?? refusedForm(formOf(scheme), shape);
   },
@@ -40,8 +54,7 @@ export const compressedTensors: Container = {
   }),
   holds,
   async layout(request) {
-    const input = { names: inputNames, refuses: refusedInput };
-    const fields = { container: 'compressed-tensors', form: formOf, holds, head, constants, input };
+    const fields = { container: 'compressed-tensors', form: formOf, holds, head, constants, inputNames };
     const { tensors, linears, kept, warnings } = placeLinears(request, fields);
     // The head of a tied model has no weight of its own, but it is a linear that loaders would quantize.
     const ignore = request.model.spec?.tied ? [...kept, 'lm_head'] : kept;
@@ -75,13 +88,7 @@ function refusedInteger({ zero, input, symmetric, bits, granularity }: IntegerSc
   if (!input) return undefined;
   if (bits !== 8 || granularity !== 'channel' || !symmetric)
     return 'with quantized activations the weights are symmetric int8 with a scale a row: use --bits 8 --group -1';
-  return refusedInput(input);
-}
-
-function refusedInput({ bits, float, dynamic, symmetric, per, threshold }: ActivationScheme): string | undefined {
-  if (bits !== 8 || float !== undefined || threshold !== undefined) return 'activations are int8';
-  if (!dynamic) return per === 'tensor' ? undefined : 'static activations have one scale for the tensor';
-  return symmetric && (per === 'token' || per === 'tensor') ? undefined : 'dynamic activations are symmetric, by token or tensor';
+  return undefined;
 }
 
 function refusedForm(form: TileForm, [rows = 0]: readonly number[]): string | undefined {

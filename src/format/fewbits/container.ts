@@ -7,6 +7,7 @@ import { schemeForm } from '../../quantize/kinds/encode.ts';
 import { isWeightScheme, type Scheme } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
+import { everything } from '../capabilities.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
 import { packTile } from '../packings.ts';
 import { rowMultipleOf } from '../row-order.ts';
@@ -24,6 +25,7 @@ export const fewbits: Container = {
   extensions: ['.safetensors'],
   convention:
     'symmetric: absmax-half, s = absmax / (2^(b-1) - 1/2), codes -2^(b-1) .. 2^(b-1) - 1; asymmetric: minmax; scales f16',
+  says: everything,
   refuses: () => undefined,
   async layout(request) {
     const described = new Map<string, Described>();

@@ -1,6 +1,7 @@
 /** The document in `__metadata__` that says how each quantized tensor lies in the file. */
 import * as z from 'zod';
 import { FormatError } from '../../errors.ts';
+import { MAX_ORTHOGONAL } from '../../quantize/transform/rotation.ts';
 import type { OnlineRotation } from '../../quantize/transform/types.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import type { ActivationScheme, KvScheme } from '../../quantized/types.ts';
@@ -14,12 +15,24 @@ export type Described =
 
 const float = z.enum(['f32', 'f16', 'bf16']);
 
-const level = z.strictObject({
+const levelFields = z.strictObject({
   stored: z.union([float, z.enum(['e4m3', 'e8m0']), z.strictObject({ bits: z.int().min(1).max(8) })]),
   group: z.int().min(0),
   wholeTensor: z.boolean().optional(),
   parent: z.strictObject({ stored: float, per: z.enum(['row', 'tensor']) }).optional(),
 });
+
+/** Fields that contradict each other would be read as something else than they are. */
+function consistent<T extends typeof levelFields>(level: T) {
+  return level
+    .refine(({ wholeTensor, group }) => !(wholeTensor && group > 0), { message: 'one value of the tensor has no groups' })
+    .refine(({ parent, wholeTensor }) => !(parent && wholeTensor), { message: 'one value of the tensor lies under no parent' })
+    .refine(({ parent, stored }) => !parent || typeof stored === 'object' || stored === 'e4m3', {
+      message: 'only codes (bits) and e4m3 lie under a parent',
+    });
+}
+
+const level = consistent(levelFields);
 
 /** Counts that fields are sized by; the bytes of the file bound them. */
 const count = z.int().min(0).max(1_000_000);
@@ -31,7 +44,7 @@ const grid = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('books'),
     bits: z.int().min(1).max(8),
-    dim: z.int().min(1).max(4),
+    dim: z.literal([1, 2, 4]),
     per: z.enum(['row', 'tensor']),
     stored: float,
   }),
@@ -55,7 +68,7 @@ const described = z.discriminatedUnion('form', [
       grid,
       order: z.boolean().optional(),
       scale: level,
-      zero: level.extend({ kind: z.enum(['integer', 'float', 'minimum']) }).optional(),
+      zero: consistent(levelFields.extend({ kind: z.enum(['integer', 'float', 'minimum']) })).optional(),
       columnScale: float.optional(),
       sparse: z.strictObject({ perRow: count, stored: float }).optional(),
       columns: z.strictObject({ count, stored: float }).optional(),
@@ -77,7 +90,7 @@ const described = z.discriminatedUnion('form', [
 
 const rotation = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('hadamard'), size: z.int().min(1).max(1_000_000) }),
-  z.strictObject({ kind: z.literal('orthogonal'), size: z.int().min(1).max(1_000_000), seed: z.int() }),
+  z.strictObject({ kind: z.literal('orthogonal'), size: z.int().min(1).max(MAX_ORTHOGONAL), seed: z.int() }),
 ]);
 
 const online = z.array(

@@ -23,6 +23,9 @@ async function opened(document: unknown, tensors: Record<string, Tensor>): Promi
   return model.tensors.map(({ name, type, bytes }) => `${name} ${type} ${bytes}`);
 }
 
+const input = { bits: 8, symmetric: true, dynamic: true, per: 'token' };
+const books = (dim: number) => ({ kind: 'books', bits: 8, dim, per: 'tensor', stored: 'f32' });
+const row = { stored: 'f16', group: 0 };
 const one = (changes: object) => ({ version: 1, tensors: { w: { ...described, ...changes } } });
 
 describe('the descriptor and the fields', () => {
@@ -55,6 +58,64 @@ describe('the descriptor and the fields', () => {
       one({ tile: { ...tile, zero: { kind: 'float', stored: 'f16', group: 32 } } }),
       { 'w.codes': codes, 'w.scale': scale },
       /w.zero/,
+    ],
+    ['pairs of pairs of values and one more', one({ tile: { ...tile, grid: books(3) } }), {}, /at tensors.w.tile.grid.dim/],
+    [
+      'rows that end within a code',
+      { version: 1, tensors: { w: { ...described, shape: [2, 62], tile: { ...tile, grid: books(4), scale: row } } } },
+      {},
+      /w: .*rows of 62 values.*codes of 4 values/,
+    ],
+    [
+      'groups of one value',
+      one({ tile: { ...tile, scale: { ...tile.scale, wholeTensor: true } } }),
+      {},
+      /has no groups at tensors.w.tile.scale/,
+    ],
+    [
+      'zeros in groups of one value',
+      one({ tile: { ...tile, zero: { kind: 'float', ...tile.scale, wholeTensor: true } } }),
+      {},
+      /has no groups at tensors.w.tile.zero/,
+    ],
+    [
+      'floats under a parent',
+      one({ tile: { ...tile, scale: { ...tile.scale, parent: { stored: 'f32', per: 'row' } } } }),
+      {},
+      /e4m3 lie under a parent at tensors.w.tile.scale/,
+    ],
+    [
+      'one value under a parent',
+      one({
+        tile: { ...tile, scale: { stored: { bits: 4 }, group: 0, wholeTensor: true, parent: { stored: 'f32', per: 'tensor' } } },
+      }),
+      {},
+      /lies under no parent/,
+    ],
+    [
+      'static inputs without levels',
+      one({ input: { ...input, dynamic: false, per: 'tensor' } }),
+      { 'w.codes': codes, 'w.scale': scale },
+      /static/,
+    ],
+    [
+      'floats of other bits',
+      one({ input: { ...input, bits: 4, float: 'e4m3' } }),
+      { 'w.codes': codes, 'w.scale': scale },
+      /inputs in e4m3 have 8 bits/,
+    ],
+    ['floats of no name', one({ input: { ...input, float: 'zip' } }), { 'w.codes': codes, 'w.scale': scale }, /zip/],
+    [
+      'groups that do not fill the input',
+      one({ input: { ...input, per: { group: 7 } } }),
+      { 'w.codes': codes, 'w.scale': scale },
+      /w: .*groups do not fill/,
+    ],
+    [
+      'outliers of a tensor',
+      one({ input: { ...input, per: 'tensor', threshold: 6 } }),
+      { 'w.codes': codes, 'w.scale': scale },
+      /a scale for each token/,
     ],
     ['a tensor twice', one({}), { 'w.codes': codes, 'w.scale': scale, w: tensor('f32', [1], 4) }, /stored twice/],
     ['broken blocks', { version: 1, tensors: { w: { shape: [2, 60], form: 'blocks', type: 'q4_0' } } }, {}, /blocks of 32/],

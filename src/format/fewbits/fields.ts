@@ -1,6 +1,8 @@
 /** Reading of the container `fewbits`: the descriptor says which entries of the file are the fields of which tensor. */
 import type { Checkpoint, Json, JsonObject, TensorEntry } from '../../checkpoint/types.ts';
-import { FormatError } from '../../errors.ts';
+import { FewbitsError, FormatError } from '../../errors.ts';
+import { checkActivations } from '../../quantize/activations.ts';
+import type { ActivationScheme } from '../../quantized/types.ts';
 import { storage } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
 import { type InputNames, withLevels } from '../static-inputs.ts';
@@ -66,6 +68,7 @@ export async function joinFields(
     const stored = one.form === 'tile' ? tileOf(one, name, field) : blocksOf(one, name, field);
     const input =
       one.form === 'tile' && one.input && (await withLevels(checkpoint, one.input, stored.stored.cols, inputNames(name)));
+    if (input) checkInput(input.input, name, stored.stored.cols);
     for (const entry of input ? input.entries : []) taken.add(entry.name);
     const held = { ...stored, ...(input && { input: input.input }) };
     joined.set(name, { fileName: name, shape: one.shape, named: (identity) => weightTensor(name, one.shape, identity, held) });
@@ -100,6 +103,8 @@ function tileOf({ shape, tile }: Extract<Described, { form: 'tile' }>, name: str
   const { rows, cols } = asMatrix(shape);
   for (const { group } of [tile.scale, ...(tile.zero ? [tile.zero] : [])])
     if (group > 0 && cols % group !== 0) throw misfit(name, `rows of ${cols} values`, `groups of ${group}`);
+  const { grid } = tile;
+  if (grid.kind === 'books' && cols % grid.dim !== 0) throw misfit(name, `rows of ${cols} values`, `codes of ${grid.dim} values`);
   const fields: Record<string, Field> = {};
   let bytes = 0;
   for (const [key, { rowBytes, whole }] of Object.entries(fieldSizes(tile, cols))) {
@@ -108,6 +113,20 @@ function tileOf({ shape, tile }: Extract<Described, { form: 'tile' }>, name: str
     bytes += entry.bytes;
   }
   return { stored: { rows, cols, form: 'tile', tile, fields }, type: tileLabel(tile), bytes };
+}
+
+/** @throws FormatError for an input that no graph can quantize like that */
+function checkInput(input: ActivationScheme, name: string, cols: number): void {
+  try {
+    checkActivations(input, name, cols);
+  } catch (error) {
+    if (!(error instanceof FewbitsError)) throw error;
+    const { what, value, limit } = error.problem;
+    throw new FormatError({
+      what: `metadata ${METADATA_KEY}: ${what}`,
+      ...{ where: name, value, limit, next: 'the file is damaged; make it again' },
+    });
+  }
 }
 
 function checkedEntry(checkpoint: Checkpoint, name: string, type: TensorEntry['type'], bytes: number): TensorEntry {

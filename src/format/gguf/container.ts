@@ -9,6 +9,7 @@ import { read } from '../../io/index.ts';
 import { isWeightScheme, schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
+import { gridsOnly } from '../capabilities.ts';
 import { packTile } from '../packings.ts';
 import { rowMultipleOf } from '../row-order.ts';
 import type { Container, Layout, LayoutRequest, Model, OutputFile, PlacedTensor, StoredTensor, WeightTensor } from '../types.ts';
@@ -25,6 +26,7 @@ export const gguf: Container = {
   extensions: ['.gguf'],
   convention: 'ggml block types, encoded as llama.cpp does (ggml built without FMA contraction)',
   feedbackConvention: 'ggml block types as llama.cpp reads them; scales begin as its encoder chooses them',
+  says: gridsOnly,
   refuses: (scheme) => {
     if (isWeightScheme(scheme)) return 'its grids are the ggml types';
     const type = scheme.kind === 'storage' ? scheme.type : undefined;

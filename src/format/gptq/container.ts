@@ -7,6 +7,7 @@ import { integerForm } from '../../quantize/kinds/integer.ts';
 import { isPlainInteger } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { storage } from '../../tensor/storage.ts';
+import { gridsOnly, unsaid } from '../capabilities.ts';
 import { layoutFolder } from '../folder.ts';
 import { placeLinears, provenanceMetadata } from '../linears.ts';
 import { packTile } from '../packings.ts';
@@ -21,13 +22,15 @@ export const gptq: Container = {
   extensions: [],
   convention:
     'symmetric: s = 2 absmax / (2^b - 1), zero point in the middle, checkpoint_format gptq (stored minus one); asymmetric: minmax, checkpoint_format gptq_v2 (stored as it is), because a zero point of 0 minus one would borrow from its neighbour; scales f16',
+  says: gridsOnly,
   refuses(scheme, shape) {
     if (scheme.kind === 'keep') return undefined;
     if (scheme.kind === 'storage')
       return storage[scheme.type].block === 1 ? undefined : `${scheme.type} is a type of ggml, and linears here are integers`;
+    const missing = unsaid(scheme, gridsOnly);
+    if (missing !== undefined) return missing;
     if (!isPlainInteger(scheme)) return 'its linears are integers under scales and nothing else';
     if (scheme.granularity === 'tensor') return 'scales are shared by groups or rows: use --group';
-    if (scheme.input) return 'it does not say how activations are quantized: use --to compressed-tensors';
     if (scheme.zero === 'float') return 'its zero points are integers';
     if (scheme.scaleType !== 'f16') return 'its scales are f16';
     return misshapen(scheme.bits, shape);

@@ -3,6 +3,7 @@ import type { JsonObject } from '../../checkpoint/types.ts';
 import { schemeLabel } from '../../quantize/scheme.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { elements } from '../../tensor/tensor.ts';
+import { gridsOnly } from '../capabilities.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
 import { packTile } from '../packings.ts';
 import { rowMultipleOf } from '../row-order.ts';
@@ -13,6 +14,7 @@ export const safetensors: Container = {
   output: 'either',
   extensions: ['.safetensors'],
   convention: 'float tensors as they are; quantized ones are widened to f32, which loses nothing',
+  says: gridsOnly,
   refuses: (scheme) => {
     if (scheme.kind === 'keep' || (scheme.kind === 'storage' && storage[scheme.type].block === 1)) return undefined;
     return `${schemeLabel(scheme)} is quantized, and plain safetensors hold floats`;

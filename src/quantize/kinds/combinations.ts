@@ -1,5 +1,8 @@
 /** What a scheme cannot do together, said before anything is written. */
-import { rangeNeeds } from '../range/registry.ts';
+import { RecipeError } from '../../errors.ts';
+import { rangeContext } from '../quantize-matrix.ts';
+import { baseOf } from '../range/base.ts';
+import { rangeNeeds, rangeOf } from '../range/registry.ts';
 import type { WeightScheme } from '../scheme.ts';
 import { sparsePerRow } from './apart.ts';
 
@@ -16,6 +19,38 @@ interface Subject {
 }
 
 type Check = (subject: Subject) => Refusal | undefined;
+
+/** Two values one step apart, one of which is 0: whatever the range, no scale makes them fit weights of both signs. */
+const oneBit: Check = ({ scheme }) =>
+  scheme.kind === 'integer' && scheme.symmetric && scheme.bits === 1
+    ? {
+        what: 'a symmetric integer of 1 bit is -s or 0, and no weight above 0 is near either',
+        value: 'bits 1',
+        next: 'use --method binary, whose values are -s and s, or an asymmetric grid',
+      }
+    : undefined;
+
+/** Range, base and zero belong to the symmetry, and every parameter to the range. */
+const integerAxes: Check = ({ scheme }) => {
+  if (scheme.kind !== 'integer') return undefined;
+  try {
+    const range = rangeOf(scheme.range, scheme.symmetric);
+    const context = rangeContext(scheme);
+    if (range.options.includes('base')) baseOf(context);
+    const given = Object.entries(scheme.rangeOptions ?? {}).flatMap(([key, value]) => (value === undefined ? [] : [key]));
+    const idle = given.filter((key) => !(range.options as readonly string[]).includes(key));
+    if (idle.length === 0) return undefined;
+    return {
+      what: `the range ${range.name} does not read ${idle.map((key) => `rangeOptions.${key}`).join(', ')}`,
+      value: scheme.rangeOptions,
+      next: range.options.length > 0 ? `it reads ${range.options.join(', ')}` : 'leave rangeOptions out',
+    };
+  } catch (error) {
+    if (!(error instanceof RecipeError)) throw error;
+    const { what, value, next = 'choose other axes' } = error.problem;
+    return { what, value, next };
+  }
+};
 
 /** Codes that stand for several columns cannot take columns one after another. */
 const vectors: Check = ({ scheme }) =>
@@ -105,7 +140,7 @@ const apart: Check = ({ scheme, cols }) => {
   return { what: 'what is kept apart leaves no value of a row to quantize', value: taken, next: `keep fewer than ${cols} apart` };
 };
 
-const checks: readonly Check[] = [vectors, dynamicLevels, byLoss, tensorScale, correction, apart];
+const checks: readonly Check[] = [oneBit, integerAxes, vectors, dynamicLevels, byLoss, tensorScale, correction, apart];
 
 /** Why a matrix of this shape cannot have this scheme; undefined where it can. */
 export function refusalOf(scheme: WeightScheme, [rows, cols]: readonly [rows: number, cols: number]): Refusal | undefined {

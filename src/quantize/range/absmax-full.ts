@@ -6,6 +6,7 @@ import type { Range } from './types.ts';
 export const absmaxFull: Range = {
   name: 'absmax-full',
   schemes: 'symmetric',
+  options: [],
   describe: () => 's = absmax / 2^(b-1)',
   limits: extremes,
   scale: (limits, { grid, round }) => round(absmax(limits) / grid.half),

@@ -9,6 +9,7 @@ import type { Range } from './types.ts';
 export const absmaxGptq: Range = {
   name: 'absmax-gptq',
   schemes: 'symmetric',
+  options: [],
   describe: () => 's = 2 absmax / (2^b - 1), or max / (2^b - 1) when no value is negative',
   limits: extremes,
   scale(limits, { grid, round }) {

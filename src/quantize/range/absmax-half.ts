@@ -6,6 +6,7 @@ import type { Range } from './types.ts';
 export const absmaxHalf: Range = {
   name: 'absmax-half',
   schemes: 'symmetric',
+  options: [],
   describe: () => 's = absmax / (2^(b-1) - 1/2)',
   limits: extremes,
   scale: (limits, { grid, round }) => round(absmax(limits) / (grid.half - 0.5)),

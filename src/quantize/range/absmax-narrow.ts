@@ -11,6 +11,7 @@ export function absmax({ min, max }: Limits): number {
 export const absmaxNarrow: Range = {
   name: 'absmax-narrow',
   schemes: 'symmetric',
+  options: [],
   describe: () => 's = absmax / (2^(b-1) - 1), codes ±(2^(b-1) - 1)',
   limits: extremes,
   scale(limits, { grid, round }) {

@@ -1,5 +1,5 @@
 import { RecipeError } from '../../errors.ts';
-import { clippingRanges, type RangeOptions } from '../scheme.ts';
+import type { RangeOptions } from '../scheme.ts';
 import { absmaxFull } from './absmax-full.ts';
 import { absmaxGptq } from './absmax-gptq.ts';
 import { absmaxHalf } from './absmax-half.ts';
@@ -25,12 +25,14 @@ export function baseOf({ symmetric, options }: RangeContext): Range {
   return range;
 }
 
-export function checkSymmetry(range: Range, symmetric: boolean): void {
+/** @param among what to choose instead @throws RecipeError for a range of the other symmetry */
+export function checkSymmetry(range: Range, symmetric: boolean, among: readonly Range[] = Object.values(baseRanges)): void {
   const kind = symmetric ? 'symmetric' : 'asymmetric';
   if (range.schemes === 'both' || range.schemes === kind) return;
-  const fitting = Object.values(baseRanges).filter((r) => r.schemes === kind);
+  // Recipes do not name what only one container has by custom.
+  const fitting = among.filter(({ name, schemes }) => (schemes === kind || schemes === 'both') && name !== 'signed-extreme');
   throw new RecipeError({
     what: `the range ${range.name} is ${range.schemes}, the scheme is ${kind}`,
-    next: `choose ${[...fitting.map((r) => r.name), ...clippingRanges].join(', ')}`,
+    next: `choose ${fitting.map(({ name }) => name).join(', ')}`,
   });
 }

@@ -11,6 +11,7 @@ import type { Range } from './types.ts';
 export const crossEntropy: Range = {
   name: 'cross-entropy',
   schemes: 'both',
+  options: mse.options,
   describe: (context) => `${mse.describe(context)}; both limits times the factor of the tensor with the least loss of the model`,
   limits(values, from, to, context) {
     const { factor } = context.options;

@@ -20,6 +20,7 @@ const EPSILON = 1e-4;
 export const entropy: Range = {
   name: 'entropy',
   schemes: 'both',
+  options: ['steps', 'base'],
   describe(context) {
     const least = VALUES_A_BIN * BINS_A_CODE * 2 * context.grid.half;
     const what = `limits r min, r max with the r of least KL between histograms, ${describeRatios(context.options)}`;

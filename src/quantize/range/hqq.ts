@@ -13,6 +13,7 @@ const ITERATIONS = 20;
 export const hqq: Range = {
   name: 'hqq',
   schemes: 'asymmetric',
+  options: ['steps', 'power', 'base'],
   describe(context) {
     const { steps = ITERATIONS, power = shrinkDefaults.norm } = context.options;
     return `limits moved by up to ${steps} half-quadratic steps to the least Σ|x - x̂|^${power}; ${baseOf(context).describe(context)}`;

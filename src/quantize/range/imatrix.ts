@@ -11,6 +11,7 @@ import type { Range } from './types.ts';
 export const imatrix: Range = {
   name: 'imatrix',
   schemes: 'both',
+  options: ['steps', 'base'],
   needs: ['meansquare'],
   describe(context) {
     const what = `limits r min, r max with the r of least Σ E[input²] (x - x̂)², ${describeRatios(context.options)}`;

@@ -20,6 +20,7 @@ export function containZero({ min, max }: Limits, { zero }: RangeContext): Limit
 export const minmax: Range = {
   name: 'minmax',
   schemes: 'asymmetric',
+  options: [],
   describe: ({ zero }) => `s = (max - min) / (2^b - 1)${zero === 'integer' ? ', range widened to contain 0' : ''}`,
   limits: extremes,
   scale(limits, context) {

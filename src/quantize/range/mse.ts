@@ -7,6 +7,7 @@ import type { Range } from './types.ts';
 export const mse: Range = {
   name: 'mse',
   schemes: 'both',
+  options: ['steps', 'power', 'base'],
   describe(context) {
     const power = context.options.power ?? 2;
     const what = `limits r min, r max with the r of least Σ|x - x̂|^${power}, ${describeRatios(context.options)}`;

@@ -11,6 +11,7 @@ import type { Range } from './types.ts';
 export const outputMse: Range = {
   name: 'output-mse',
   schemes: 'both',
+  options: ['steps', 'base'],
   needs: ['hessian'],
   describe(context) {
     const what = `limits r min, r max with the r of least (x - x̂) H (x - x̂)', ${describeRatios(context.options)}`;

@@ -20,6 +20,7 @@ function short(x: number): number {
 export const percentile: Range = {
   name: 'percentile',
   schemes: 'both',
+  options: ['percentile', 'base'],
   describe(context) {
     const share = context.options.percentile ?? 99.9;
     const what = context.symmetric

@@ -37,7 +37,7 @@ export function rangeOf(name: string, symmetric: boolean): Range {
     throw new RecipeError({ what: 'there is no such range', value: name, next });
   }
   const range = ranges[name as MatrixScheme['range']];
-  checkSymmetry(range, symmetric);
+  checkSymmetry(range, symmetric, Object.values(ranges));
   return range;
 }
 

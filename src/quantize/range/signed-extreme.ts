@@ -8,6 +8,7 @@ import type { Range } from './types.ts';
 export const signedExtreme: Range = {
   name: 'signed-extreme',
   schemes: 'symmetric',
+  options: [],
   describe: () => 's = extreme / -2^(b-1), extreme = the value of largest magnitude with its sign',
   limits: extremes,
   scale: ({ min, max }, { grid, round }) => round((max > -min ? max : min) / -grid.half),

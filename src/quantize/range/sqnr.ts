@@ -7,6 +7,7 @@ import type { Range } from './types.ts';
 export const sqnr: Range = {
   name: 'sqnr',
   schemes: 'both',
+  options: ['steps', 'base'],
   describe(context) {
     const what = `limits r min, r max with the r of the largest Σx² / Σ(x - x̂)², ${describeRatios(context.options)}`;
     return `${what}; ${baseOf(context).describe(context)}`;

@@ -42,6 +42,8 @@ export interface RangeContext {
 export interface Range {
   readonly name: MatrixScheme['range'];
   readonly schemes: 'symmetric' | 'asymmetric' | 'both';
+  /** The parameters that it reads. */
+  readonly options: readonly (keyof RangeOptions)[];
   /** Statistics without which `limits` throws a RecipeError. */
   readonly needs?: readonly StatisticKind[];
   /** The formula, for people: plans, reports and the lab print it. */

@@ -10,6 +10,7 @@ export { type QuarotOptions, quarot } from './quarot.ts';
 export { rewrittenSpec, rewrittenWeights, sourceTensor } from './rewritten.ts';
 export {
   applyStrided,
+  MAX_ORTHOGONAL,
   orthogonalMatrix,
   type Rotation,
   type RotationFactors,

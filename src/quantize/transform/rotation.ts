@@ -11,9 +11,18 @@ export type Rotation =
   | { readonly kind: 'hadamard'; readonly size: number; readonly signs?: Int8Array }
   | { readonly kind: 'orthogonal'; readonly size: number; readonly seed: number };
 
-/** A Hadamard matrix with random signs where there is one of this size, else a random orthogonal matrix. */
+/** The largest orthogonal matrix that is made without a construction: 2 GiB in f64, and its making is cubic. */
+export const MAX_ORTHOGONAL = 16_384;
+
+/**
+ * A Hadamard matrix with random signs where there is one of this size, else a random orthogonal matrix.
+ * @throws RecipeError where there is neither
+ */
 export function randomRotation(size: number, seed: number): Rotation {
-  if (!hadamardOf(size)) return { kind: 'orthogonal', size, seed };
+  if (!hadamardOf(size)) {
+    checkOrthogonal(size);
+    return { kind: 'orthogonal', size, seed };
+  }
   return { kind: 'hadamard', size, signs: randomSigns(size, seed) };
 }
 
@@ -145,8 +154,10 @@ function noMatrix(size: number): RecipeError {
 /**
  * A random orthogonal matrix [n, n], uniform by Haar's measure: Q of the QR decomposition of a gaussian matrix whose R has a positive
  * diagonal. Gram-Schmidt on rows, each projected out twice.
+ * @throws RecipeError for n above `MAX_ORTHOGONAL`
  */
 export function orthogonalMatrix(n: number, seed: number): Float64Array {
+  checkOrthogonal(n);
   const random = new Random(seed);
   const q = Float64Array.from({ length: n * n }, () => random.gaussian());
   for (let i = 0; i < n; i++) {
@@ -162,6 +173,16 @@ export function orthogonalMatrix(n: number, seed: number): Float64Array {
     for (let c = 0; c < n; c++) row[c]! /= length;
   }
   return q;
+}
+
+function checkOrthogonal(size: number): void {
+  if (Number.isInteger(size) && size >= 1 && size <= MAX_ORTHOGONAL) return;
+  throw new RecipeError({
+    what: 'a random orthogonal matrix of this size takes too long',
+    value: size,
+    limit: MAX_ORTHOGONAL,
+    next: 'leave this rotation out',
+  });
 }
 
 function dot(a: Float64Array, b: Float64Array): number {

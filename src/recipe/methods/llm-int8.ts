@@ -8,6 +8,7 @@ export const llmInt8: Method = {
   bits: [8],
   group: -1,
   takes: ['threshold'],
+  ownRange: true,
   scheme: (options) => integers({ ...options, group: -1, symmetric: true, range: 'absmax-narrow' }),
   activationBits: 8,
   input: ({ threshold }) => ({ threshold }),

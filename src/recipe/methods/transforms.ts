@@ -1,12 +1,12 @@
 /** Methods that rewrite the model first and then round to nearest. */
-import { integerBits, integers } from './integers.ts';
+import { asymmetricBits, integerBits, integers } from './integers.ts';
 import type { Method } from './types.ts';
 
 export const awq: Method = {
   description: 'columns scaled so that rounding costs the outputs least, found by trying, then clips of weights',
   source: 'Lin et al., AWQ, arXiv 2306.00978; mit-han-lab/llm-awq',
   container: 'fewbits',
-  bits: integerBits,
+  bits: asymmetricBits,
   group: 128,
   takes: ['group', 'symmetric', 'range', 'type'],
   symmetric: false,

@@ -55,6 +55,8 @@ export interface Method {
   ggufType?(options: MethodOptions): GgufType | GgufRefusal;
   /** Whether it is symmetric where no option says. */
   readonly symmetric?: boolean;
+  /** Range and zero of its integers are part of it: a container's custom does not take their place. */
+  readonly ownRange?: true;
   /** Integer grids: the range is searched from the formula of the container. */
   readonly searches?: 'mse';
   /** Which code a weight gets, whatever the grid: also for the types of GGUF. */

@@ -110,7 +110,11 @@ async function rewrittenFile(
       const { records, changes } = await rewriteInto(plan, rewritten, sink, known, options);
       await sink.flush();
       const kept: Kept = { records, changes: storedChanges(changes) };
-      await store.append(done, new TextEncoder().encode(JSON.stringify(kept)));
+      // A run that is killed while it writes this must not leave half of it under its name.
+      const unnamed = `${done}.part`;
+      await store.remove(unnamed);
+      await store.append(unnamed, new TextEncoder().encode(JSON.stringify(kept)));
+      await store.rename(unnamed, done);
     } finally {
       await sink.close();
     }
