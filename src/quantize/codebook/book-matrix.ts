@@ -3,7 +3,6 @@
  * arXiv 2306.07629), pairs and quads (vector quantization), and one book for every few columns (product quantization).
  */
 import { RecipeError } from '../../errors.ts';
-import { floatTypes } from '../../numeric/float.ts';
 import type { Levels, QuantizedTile, Sharing } from '../../quantized/types.ts';
 import { sharedCount, spreadRow } from '../granularity.ts';
 import { tableOfValues } from '../grid/nearest.ts';
@@ -11,6 +10,7 @@ import { checkRows, type GridGranularity, runsOf, tensorAbsmax } from '../grid/p
 import { absmaxOf, encodeRun, rmsOf } from '../grid/runs.ts';
 import { storedScale } from '../grid/table-matrix.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
+import { storedValue } from '../stored-value.ts';
 import { centersOf } from './cluster-line.ts';
 import { assignVectors, clusterVectors, type Vectors } from './cluster-vectors.ts';
 
@@ -79,6 +79,8 @@ export function learnBooks(x: Float32Array, place: TilePlace, options: CodebookO
 
 /** Values divided by their scales, their weights, and where books lie. */
 interface Work {
+  /** For messages. */
+  name: string;
   x: Float32Array;
   /** [rows of the tile, cols] or [cols] */
   weights: Float32Array | undefined;
@@ -121,6 +123,7 @@ function prepared(x: Float32Array, place: TilePlace, options: CodebookOptions): 
   const scaled = scaledValues(x, place, options.scale);
   const high = per.rows === 0 ? Math.max(to - from, 1) : per.rows;
   const work: Work = {
+    name,
     x: scaled.x,
     weights: importance,
     spread: scaled.spread,
@@ -210,8 +213,9 @@ function learned(work: Work, options: CodebookOptions): Float32Array {
       );
     }
   }
-  floatTypes[stored].roundRun(out, 0, out.length);
-  return out;
+  return out.map((value, i) =>
+    storedValue(stored, value, 'a value of a codebook', `${work.name}, book ${work.before + Math.floor(i / (entries * dim))}`),
+  );
 }
 
 /** At most `most` vectors, evenly spread over all. */
