@@ -127,6 +127,8 @@ export interface MxScheme extends SchemeExtras {
   element: 'e2m1' | 'e2m3' | 'e3m2' | 'e4m3' | 'e5m2';
   /** OCP's rule, the power above, the smallest that clips nothing, or the better of OCP's and the one above. */
   exponent: 'floor' | 'ceil' | 'fit' | 'best';
+  /** The better of two powers counts columns by the mean squares of their inputs. */
+  weighted?: boolean;
 }
 
 /** E2M1 in blocks of 16 under E4M3 scales under one f32. */
@@ -134,6 +136,8 @@ export interface Nvfp4Scheme extends SchemeExtras {
   kind: 'nvfp4';
   /** Where the largest value of a block lies: on 6, on 6 or 4, or wherever least is lost. */
   scale: 'six' | 'four-over-six' | 'search';
+  /** What is lost counts columns by the mean squares of their inputs. */
+  weighted?: boolean;
 }
 
 /** A grid that is learned from the weights: k-means. */

@@ -173,6 +173,7 @@ const mxScheme = z
     kind: z.literal('mx'),
     element: z.enum(['e2m1', 'e2m3', 'e3m2', 'e4m3', 'e5m2']),
     exponent: z.enum(['floor', 'ceil', 'fit', 'best']).default('best').describe("floor is OCP's rule."),
+    weighted: z.boolean().optional().describe('best: columns count by the mean squares of their inputs.'),
     ...extras,
   })
   .describe('Minifloats in blocks of 32 under a power of two: MXFP4, MXFP6, MXFP8.');
@@ -184,6 +185,7 @@ const nvfp4Scheme = z
       .enum(['six', 'four-over-six', 'search'])
       .default('four-over-six')
       .describe('Where the largest value of a block lies.'),
+    weighted: z.boolean().optional().describe('four-over-six and search: columns count by the mean squares of their inputs.'),
     ...extras,
   })
   .describe('E2M1 in blocks of 16 under E4M3 scales under one f32.');
