@@ -5,6 +5,7 @@ import { integerForm } from '../quantize/kinds/integer.ts';
 import type { IntegerScheme, SchemeExtras, TableScheme, WeightScheme } from '../quantize/scheme.ts';
 import { tableNames } from '../quantize/scheme.ts';
 import type { Levels } from '../quantized/types.ts';
+import { rowStart } from './field-ranges.ts';
 import { packTile, unpackTile } from './packings.ts';
 import { randomValues } from './synthetic.fixture.ts';
 import { fieldSizes, fieldType, tileLabel } from './tile-fields.ts';
@@ -150,10 +151,12 @@ describe('every kind with everything that is kept apart', () => {
         const fields = packTile(tile, form);
         const sizes = fieldSizes(form, width);
         expect(Object.keys(fields).sort(), where).toEqual(Object.keys(sizes).sort());
-        for (const [key, { rowBytes, whole: all }] of Object.entries(sizes)) {
-          expect(fields[key]!.length, `${where} ${key}`).toBe(all ?? (to - from) * rowBytes);
+        for (const [key, size] of Object.entries(sizes)) {
+          const { whole: all } = size;
+          const [first, end] = [rowStart(size, from), rowStart(size, to)];
+          expect(fields[key]!.length, `${where} ${key}`).toBe(all ?? end - first);
           // Rows of their own: any worker can write any rows, and what all share is the same for all.
-          expect(fields[key], `${where} ${key}`).toEqual(all ? whole[key] : whole[key]!.slice(from * rowBytes, to * rowBytes));
+          expect(fields[key], `${where} ${key}`).toEqual(all ? whole[key] : whole[key]!.slice(first, end));
         }
         const back = unpackTile(form, fields, { rows: height, cols: width, from, to });
         expect(dequantizeTile(back), where).toEqual(dequantizeTile(tile));

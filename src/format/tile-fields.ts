@@ -101,7 +101,7 @@ export const dense: Packing = {
       codes: unpackRows(fields['codes']!, rows, cols / gridDim(form), gridBits(form)),
       scale: levels('scale', form.scale, 0),
       ...(form.zero && { zero: { kind: form.zero.kind, levels: levels('zero', form.zero, lowest(form.grid)) } }),
-      ...unpackApart(form, fields, { rows, cols, name: range.name ?? '' }),
+      ...unpackApart(form, fields, { from, to, cols, name: range.name ?? '' }),
     };
   },
 };

@@ -26,7 +26,7 @@ export interface TileForm {
   zero?: LevelForm & { kind: 'integer' | 'float' | 'minimum' };
   /** A factor for each column, [cols]. */
   columnScale?: FloatStored;
-  /** So many values of each row that replace what the codes say. */
+  /** So many values of each row that replace what the codes say; of a fraction some rows hold one more than others (quota.ts). */
   sparse?: { perRow: number; stored: FloatStored };
   /** So many whole columns that do. */
   columns?: { count: number; stored: FloatStored };

@@ -57,7 +57,7 @@ const described = z.discriminatedUnion('form', [
       scale: level,
       zero: level.extend({ kind: z.enum(['integer', 'float', 'minimum']) }).optional(),
       columnScale: float.optional(),
-      sparse: z.strictObject({ perRow: count, stored: float }).optional(),
+      sparse: z.strictObject({ perRow: z.number().gt(0).max(1_000_000_000), stored: float }).optional(),
       columns: z.strictObject({ count, stored: float }).optional(),
       lowRank: z.strictObject({ rank: count, stored: float }).optional(),
     }),

@@ -3,6 +3,7 @@ import type { Checkpoint, Json, JsonObject, TensorEntry } from '../../checkpoint
 import { FormatError } from '../../errors.ts';
 import { storage } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
+import { fieldBytes } from '../field-ranges.ts';
 import { fieldSizes, fieldType, tileLabel } from '../tile-fields.ts';
 import type { Field, StoredTensor, WeightTensor } from '../types.ts';
 import { fieldOf, plainWeight, type Unnamed, weightTensor } from '../weight.ts';
@@ -89,9 +90,9 @@ function tileOf({ shape, tile, input }: Extract<Described, { form: 'tile' }>, na
     if (group > 0 && cols % group !== 0) throw misfit(name, `rows of ${cols} values`, `groups of ${group}`);
   const fields: Record<string, Field> = {};
   let bytes = 0;
-  for (const [key, { rowBytes, whole }] of Object.entries(fieldSizes(tile, cols))) {
-    const entry = field(key, fieldType(tile, key), whole ?? rows * rowBytes);
-    fields[key] = { ...fieldOf(entry, rows), rowBytes, ...(whole !== undefined && { whole }) };
+  for (const [key, size] of Object.entries(fieldSizes(tile, cols))) {
+    const entry = field(key, fieldType(tile, key), fieldBytes(size, rows));
+    fields[key] = { ...fieldOf(entry, rows), ...size };
     bytes += entry.bytes;
   }
   return { stored: { rows, cols, form: 'tile', tile, fields }, type: tileLabel(tile), bytes, ...(input && { input }) };
