@@ -1,7 +1,7 @@
 /** The bound on the memory of a run, known before it begins. */
 import type { Layout, Model } from '../format/types.ts';
 import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
-import { inputGroups, type ModelSpec, modelTensors } from '../model/index.ts';
+import { type Fold, inputGroups, type ModelSpec, modelFolds, modelTensors } from '../model/index.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme } from '../quantize/scheme.ts';
 import { elements } from '../tensor/tensor.ts';
@@ -78,11 +78,20 @@ function calibrationMemory({ spec }: Model, nodes: readonly PlanNode[], calibrat
 /** Copies of what a search tries: the weights of an input, the candidate, its error, what the quantizer makes on the way. */
 const SEARCH_COPIES = 6;
 
+/** Weights of one input, as they are, stacked, and twice in f64 while they are balanced. */
+const BALANCED_VALUE_BYTES = 4 + 4 + 8 + 8;
+
+function foldValues(spec: ModelSpec, { to }: Fold): number {
+  return modelTensors(spec).reduce((sum, { name, shape }) => sum + (to.includes(name) ? elements(shape) : 0), 0);
+}
+
 /** What a transform takes before its file is written: activations, the Hessians of a layer, the largest matrix in f32 and f64. */
 function transformMemory({ spec }: Model, { kind }: Transform, calibration: MemoryRequest['calibration']): number {
   if (!spec) return 0;
   const tensors = modelTensors(spec);
   const largest = Math.max(...tensors.map(({ shape }) => elements(shape)));
+  if (kind === 'sinq')
+    return GARBAGE + BALANCED_VALUE_BYTES * Math.max(...modelFolds(spec).map((fold) => foldValues(spec, fold)));
   if (kind === 'quarot' || !calibration) return GARBAGE + (4 + 8) * largest;
   const layers = Array.from({ length: spec.layers }, (_, layer) => layer);
   const weights = Math.max(...layers.map((layer) => layerWeightBytes(spec, layer)));

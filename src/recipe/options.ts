@@ -336,7 +336,7 @@ function setGrid(
   }
   const chosen = symmetric ?? method.symmetric ?? true;
   const said = {
-    ...methodOptions({ ...options, bits, group, symmetric: chosen }, method),
+    ...methodOptions({ ...options, bits, group, symmetric: chosen }, method, container),
     ...(options.range !== undefined && { range: listed(options.range) ?? rangeNamed(options.range, chosen) }),
   };
   if (!method.scheme) return;
@@ -355,7 +355,7 @@ function setGrid(
 }
 
 /** What the options say to a method, with the defaults of the command line. */
-function methodOptions(options: QuantizeOptions, method: Method): MethodOptions {
+function methodOptions(options: QuantizeOptions, method: Method, container: ContainerName | undefined): MethodOptions {
   const {
     bits = method.bits[0]!,
     group = method.group,
@@ -366,14 +366,25 @@ function methodOptions(options: QuantizeOptions, method: Method): MethodOptions 
   } = options;
   const activationBits = options.activationBits ?? method.activationBits;
   const kv = (options.kvBits ?? method.kvBits) !== undefined;
-  return { bits, group, symmetric, doubleQuant, alpha, threshold, kv, ...(activationBits !== undefined && { activationBits }) };
+  const folded = container !== 'fewbits' || options.type !== undefined;
+  return {
+    bits,
+    group,
+    symmetric,
+    doubleQuant,
+    alpha,
+    threshold,
+    kv,
+    folded,
+    ...(activationBits !== undefined && { activationBits }),
+  };
 }
 
 /** `--method` replaces the transforms of the recipe; `--alpha` changes those that are there. */
 function setTransforms(recipe: Recipe, options: QuantizeOptions, method: Method | undefined): void {
   const { alpha } = options;
   if (method) {
-    const made = method.transforms?.(methodOptions(options, method));
+    const made = method.transforms?.(methodOptions(options, method, recipe.container));
     const { transforms } = parseRecipe({ version: 1, ...(made && { transforms: made }) });
     if (transforms) recipe.transforms = transforms;
     else delete recipe.transforms;

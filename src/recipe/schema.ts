@@ -239,6 +239,17 @@ const transform = z
       .describe('Columns of weights are multiplied by what makes their rounding cost the outputs least, found by trying.'),
     z
       .strictObject({
+        kind: z.literal('sinq'),
+        folds: z
+          .enum(['norms', 'all'])
+          .default('all')
+          .describe('Linears behind norms, or also o (behind v) and down (behind up).'),
+      })
+      .describe(
+        'Columns of the linears of one input balanced by factors that move into what is in front of them (SINQ, folded).',
+      ),
+    z
+      .strictObject({
         kind: z.literal('quarot'),
         seed: z.int().min(0).default(0),
         hidden: z.boolean().default(true).describe('R1: the hidden states.'),

@@ -45,7 +45,12 @@ describe('a share of a matrix', () => {
 
 const book = { kind: 'codebook', bits: 3, dim: 1, per: 'row', weighted: false, bookType: 'f16' } as const;
 const g16 = {
-  ...{ kind: 'integer', bits: 3, symmetric: false, granularity: { group: 16 }, range: 'minmax', scaleType: 'f16' },
+  kind: 'integer',
+  bits: 3,
+  symmetric: false,
+  granularity: { group: 16 },
+  range: 'minmax',
+  scaleType: 'f16',
   balance: 'sinkhorn',
 } as const;
 

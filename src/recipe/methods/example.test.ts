@@ -16,7 +16,16 @@ test('three of a hundred values are exact, and the rest loses less than without 
   const random = new Random(3);
   const [rows, cols] = [8, 256];
   const x = Float32Array.from({ length: rows * cols }, (_, i) => random.gaussian() * (i % 97 === 0 ? 8 : 1));
-  const options = { bits: 3, group: 64, symmetric: false, doubleQuant: false, alpha: 0.5, threshold: 6, kv: false };
+  const options = {
+    bits: 3,
+    group: 64,
+    symmetric: false,
+    doubleQuant: false,
+    alpha: 0.5,
+    threshold: 6,
+    kv: false,
+    folded: false,
+  };
   const scheme = sparse3.scheme!(options);
   expect(schemeNeeds(scheme)).toEqual(['meansquare']);
   const place = { name: 'w', shape: [rows, cols] as const, from: 0, to: rows };

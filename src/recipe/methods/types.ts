@@ -20,6 +20,8 @@ export interface MethodOptions {
   activationBits?: number;
   /** Keys and values are quantized too. */
   kv: boolean;
+  /** The output has no place for factors of columns. */
+  folded: boolean;
 }
 
 /** A method is a recipe fragment under a name. A new one is a file of this folder and a row of registry.ts. */
