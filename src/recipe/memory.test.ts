@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { open } from '../format/index.ts';
+import { syntheticBag } from '../format/synthetic.fixture.ts';
 import type { Model } from '../format/types.ts';
 import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
 import type { StatisticsReader } from '../quantize/statistics.ts';
@@ -67,4 +68,13 @@ test('what a run frees in blocks of less than 32 MiB stays with the process', ()
   expect(layerRunBytes(spec, 256)).toBe(4 * (tokens * (6 * 1024 + 4 * 3072 + 4 * 1024) + 2 * scores));
   // 48 MiB of an MLP's block and 64 MiB of scores go back to the system.
   expect(keptRunBytes(spec, 256)).toBe(4 * tokens * (6 * 1024 + 4 * 1024));
+});
+
+test('a book of a whole tensor: the 20.4 bytes a value that learning it took, beside what every run takes', async () => {
+  const [rows, cols] = [1024, 4096];
+  const bag = await syntheticBag([['a', { type: 'f32', shape: [rows, cols], bytes: new Uint8Array(4 * rows * cols) }]]);
+  const scheme = { kind: 'codebook', bits: 4, per: 'tensor' } as const;
+  const { peakMemory } = await plan(bag, { version: 1, container: 'fewbits', scheme }, { threads: 1 });
+  const [base, worker, garbage] = [160e6, 30e6, 80e6];
+  expect(peakMemory).toBeGreaterThan(base + worker + garbage + 20.4 * rows * cols);
 });

@@ -37,7 +37,8 @@ export function peakMemory({ model, layout, nodes, threads, calibration, transfo
     const share = (first[1] - first[0]) / tensor.from.rows;
     const { scheme } = tensor;
     const arrays = isWeightScheme(scheme) ? 3 * 4 * elements(tensor.shape) * share : 0;
-    const survey = isWeightScheme(scheme) && schemeSurveys(scheme) === 'matrix' ? 4 * 4 * elements(tensor.shape) : 0;
+    const survey =
+      isWeightScheme(scheme) && schemeSurveys(scheme) === 'matrix' ? SURVEYED_VALUE_BYTES * elements(tensor.shape) : 0;
     tile = Math.max(tile, survey, (first[1] - first[0]) * sourceRowBytes(tensor) + 2 * share * tensor.bytes + arrays);
   }
   const known = layout.files.reduce((sum, file) => sum + file.known.reduce((s, k) => s + k.bytes.length, 0), 0);
@@ -47,6 +48,11 @@ export function peakMemory({ model, layout, nodes, threads, calibration, transfo
   return Math.ceil(BASE_MEMORY + Math.max(run, ...transforms.map((one) => transformMemory(model, one, calibration))));
 }
 
+/**
+ * Measured: bytes a value of a matrix that is looked at as a whole. A book of the tensor: 20 (values, scaled, scales, gathered, weights);
+ * balanced columns: 24 (values, rest, and two copies in f64).
+ */
+export const SURVEYED_VALUE_BYTES = 24;
 /** Measured: bytes a value of a tile that is rounded with feedback: weights, targets, panels, gradients, systems of levels. */
 const SOLVED_VALUE_BYTES = 56;
 /** Hidden states past this go to a file. */

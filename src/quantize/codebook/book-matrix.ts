@@ -62,7 +62,8 @@ export function quantizeToCodebook(x: Float32Array, place: TilePlace, options: C
     });
   }
   for (let book = 0; book < work.books; book++) {
-    const { value, weight, cells } = gathered(work, book);
+    const { value, weight } = gathered(work, book);
+    const cells = cellsOf(work, book);
     const own = values.subarray(book * size, (book + 1) * size);
     const labels = bits <= 8 ? new Uint8Array(cells.length) : new Uint16Array(cells.length);
     if (dim === 1) encodeRun(tableOfValues(own), value, 0, value.length, 1, { compute: 'f64', divide: 'divide' }, labels);
@@ -170,19 +171,32 @@ function scaledValues(
   return { x: out, spread, scale: { values, stored: scaleType, per } };
 }
 
-/** The vectors of one book, row after row: values, weights [n, dim] and the places of their codes [n]. */
-function gathered(work: Work, book: number): { value: Float32Array; weight: Float32Array | undefined; cells: Uint32Array } {
-  const { x, weights, spread, rows, cols, dim, high, wide, across } = work;
+/** The rows [top, bottom) and columns [left, right) of a book. */
+function partOf({ rows, cols, high, wide, across }: Work, book: number) {
   const top = Math.floor(book / across) * high;
-  const bottom = Math.min(top + high, rows);
   const left = (book % across) * wide;
-  const right = Math.min(left + wide, cols);
+  return { top, bottom: Math.min(top + high, rows), left, right: Math.min(left + wide, cols) };
+}
+
+/** Where the codes of a book lie, row after row, [n]. */
+function cellsOf(work: Work, book: number): Uint32Array {
+  const { top, bottom, left, right } = partOf(work, book);
+  const { cols, dim } = work;
+  const cells = new Uint32Array(((bottom - top) * (right - left)) / dim);
+  let cell = 0;
+  for (let row = top; row < bottom; row++) for (let c = left; c < right; c += dim) cells[cell++] = (row * cols + c) / dim;
+  return cells;
+}
+
+/** The vectors of one book, row after row: values and weights [n, dim]. */
+function gathered(work: Work, book: number): { value: Float32Array; weight: Float32Array | undefined } {
+  const { x, weights, spread, rows, cols } = work;
+  const { top, bottom, left, right } = partOf(work, book);
   const n = (bottom - top) * (right - left);
   const value = new Float32Array(n);
   const weight = weights || spread ? new Float32Array(n) : undefined;
-  const cells = new Uint32Array(n / dim);
   const byColumn = weights?.length === cols && rows * cols !== cols;
-  for (let row = top, at = 0, cell = 0; row < bottom; row++) {
+  for (let row = top, at = 0; row < bottom; row++) {
     const base = row * cols;
     value.set(x.subarray(base + left, base + right), at);
     if (weight) {
@@ -191,10 +205,9 @@ function gathered(work: Work, book: number): { value: Float32Array; weight: Floa
         weight[at + c - left] = (weights ? weights[byColumn ? c : base + c]! : 1) * s * s;
       }
     }
-    for (let c = left; c < right; c += dim) cells[cell++] = (base + c) / dim;
     at += right - left;
   }
-  return { value, weight, cells };
+  return { value, weight };
 }
 
 function learned(work: Work, options: CodebookOptions): Float32Array {
