@@ -7,10 +7,10 @@
  *                  row r from ceil(k r) on
  *   column_index   i32 [1, n]                                   column_value  [rows, n]
  *   low_rank_a     [rows, r]                                    low_rank_b    [r, cols]
- *   book           [rows, entries * dim], or [1, entries * dim] for one book a tensor
+ *   book           [rows, entries * dim], or [1, books * entries * dim] for one book a tensor or one for each run of columns
  */
 import { FormatError } from '../errors.ts';
-import type { FloatStored, TileForm } from '../quantized/form.ts';
+import type { FloatStored, GridForm, TileForm } from '../quantized/form.ts';
 import { valuesBefore } from '../quantized/quota.ts';
 import type { Grid, QuantizedTile } from '../quantized/types.ts';
 import type { FieldSize } from './field-ranges.ts';
@@ -62,7 +62,7 @@ export function apartFields(form: TileForm, cols: number): Record<string, ApartF
     ...(grid.kind === 'books' && {
       book: {
         type: grid.stored,
-        ...(grid.per === 'row' ? { perRow: 2 ** grid.bits * grid.dim } : { whole: 2 ** grid.bits * grid.dim }),
+        ...bookSize(grid, cols),
         pack: (tile) => packFloats((tile.grid as Extract<Grid, { kind: 'codebook' }>).values, grid.stored),
       },
     }),
@@ -76,6 +76,12 @@ export function apartSizes(form: TileForm, cols: number): Record<string, FieldSi
       whole === undefined ? rowsOf(perRow!, bytesOf[type]) : { rowBytes: 0, whole: whole * bytesOf[type] },
     ]),
   );
+}
+
+function bookSize({ bits, dim, per }: Extract<GridForm, { kind: 'books' }>, cols: number): Pick<ApartField, 'perRow' | 'whole'> {
+  const values = 2 ** bits * dim;
+  if (per === 'row') return { perRow: values };
+  return { whole: values * (per === 'tensor' ? 1 : Math.ceil(cols / per.columns)) };
 }
 
 function rowsOf(perRow: number, bytes: number): FieldSize {

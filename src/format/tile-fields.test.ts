@@ -115,6 +115,8 @@ describe('every kind with everything that is kept apart', () => {
     ...(['six', 'four-over-six', 'search'] as const).map((scale) => ({ kind: 'nvfp4', scale }) as const),
     ...([1, 3, 5, 8] as const).map((bits) => ({ ...book, bits, dim: 1, per: 'row' }) as const),
     { ...book, bits: 4, dim: 1, per: 'tensor', bookType: 'f32' },
+    { ...book, bits: 3, dim: 1, per: { columns: 20 } },
+    { ...book, bits: 4, dim: 2, per: { columns: 16 } },
     { ...book, bits: 5, dim: 2, per: 'tensor', bookType: 'bf16' },
     { ...book, bits: 6, dim: 4, per: 'row', weighted: true },
   ];

@@ -1,3 +1,4 @@
+import type { BookShare } from '../quantized/form.ts';
 import type { ActivationScheme, Arithmetic } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
 
@@ -147,7 +148,7 @@ export interface CodebookScheme extends SchemeExtras {
   bits: number;
   dim: 1 | 2 | 4;
   /** Who shares a book. */
-  per: 'row' | 'tensor';
+  per: BookShare;
   /** Whether columns count by the mean squares of their inputs. */
   weighted: boolean;
   /** How the book's values are stored. */
@@ -188,7 +189,7 @@ export function schemeLabel(scheme: Scheme): string {
     case 'storage':
       return scheme.type;
     case 'codebook':
-      return `${scheme.bits / scheme.dim}-bit book${scheme.dim > 1 ? ` of ${scheme.dim}` : ''} ${scheme.per}`;
+      return `${scheme.bits / scheme.dim}-bit book${scheme.dim > 1 ? ` of ${scheme.dim}` : ''} ${bookLabel(scheme.per)}`;
     case 'table':
       return `${scheme.table} ${granularityLabel(scheme.granularity)}`;
     case 'mx':
@@ -198,6 +199,11 @@ export function schemeLabel(scheme: Scheme): string {
     case 'integer':
       return `int${scheme.bits} ${granularityLabel(scheme.granularity)} ${scheme.symmetric ? 'sym' : 'asym'}`;
   }
+}
+
+/** Short name of who shares a learned book. */
+export function bookLabel(per: BookShare): string {
+  return typeof per === 'string' ? per : `columns ${per.columns}`;
 }
 
 function granularityLabel(granularity: Granularity): string {

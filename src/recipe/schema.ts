@@ -195,7 +195,10 @@ const codebookScheme = z
     kind: z.literal('codebook'),
     bits: z.int().min(1).max(8).describe('Of an index, which stands for dim values.'),
     dim: z.union([z.literal(1), z.literal(2), z.literal(4)]).default(1),
-    per: z.enum(['row', 'tensor']).default('row').describe('Who shares a book.'),
+    per: z
+      .union([z.enum(['row', 'tensor']), z.strictObject({ columns: z.int().min(1).max(65_536) })])
+      .default('row')
+      .describe('Who shares a book: a row, the tensor, or so many consecutive columns of all rows (product quantization).'),
     weighted: z.boolean().default(false).describe('Columns count by the mean squares of their inputs.'),
     bookType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     ...extras,

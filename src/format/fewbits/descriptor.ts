@@ -32,7 +32,7 @@ const grid = z.discriminatedUnion('kind', [
     kind: z.literal('books'),
     bits: z.int().min(1).max(8),
     dim: z.int().min(1).max(4),
-    per: z.enum(['row', 'tensor']),
+    per: z.union([z.enum(['row', 'tensor']), z.strictObject({ columns: count })]),
     stored: float,
   }),
 ]);
