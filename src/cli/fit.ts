@@ -12,11 +12,17 @@ import {
   type Recipe,
   type Sensitivities,
 } from '../recipe/index.ts';
-import { chatTemplateOf, checkSensitivities, measureSensitivities, sensitivityWindows } from '../run/index.ts';
-import { calibrationTextFrom, defaultContext } from './models.ts';
+import {
+  chatTemplateOf,
+  checkSensitivities,
+  measureSensitivities,
+  sensitivityWarnings,
+  sensitivityWindows,
+} from '../run/index.ts';
+import { calibrationTextFrom, defaultContext, isMeasurable } from './models.ts';
 import { type QuantizationFlags, threadsOf } from './options.ts';
 import { writeOutput } from './output.ts';
-import { interruptSignal, ProgressLine } from './terminal.ts';
+import { type Common, interruptSignal, ProgressLine } from './terminal.ts';
 
 export interface FitRequest {
   name: string;
@@ -24,17 +30,29 @@ export interface FitRequest {
   /** What the budget does not decide. */
   base: Recipe;
   statistics?: StatisticsReader;
+  /** Bytes of this machine's memory. */
+  memory?: number;
 }
+
+type FitFlags = Common & Pick<QuantizationFlags, 'sensitivities' | 'text' | 'context' | 'samples' | 'seed' | 'chatTemplate'>;
 
 export async function fittedRecipe(request: FitRequest, flags: QuantizationFlags, options: PlanOptions): Promise<Fitted> {
   const sensitivities = await sensitivitiesFor(request, flags, options.importance);
-  return fitTo(await priceList(request.model, request.base, sensitivities, options), flags.fit!);
+  const fitted = await fitTo(await priceList(request.model, request.base, sensitivities, options), flags.fit!);
+  const warnings = [...fitted.plan.warnings, ...blindness(request, sensitivities), ...sensitivityWarnings(sensitivities)];
+  return { ...fitted, plan: { ...fitted.plan, warnings } };
+}
+
+/** What is said where KL could be measured on a larger machine. */
+function blindness({ model }: FitRequest, { unit }: Sensitivities): string[] {
+  if (unit === 'kl' || !model.spec) return [];
+  return ['the model is too large to be run here: its types are chosen by relative errors of outputs'];
 }
 
 /** From the file of `--sensitivities` where it is there; else measured, and written to it where one is named. */
 export async function sensitivitiesFor(
-  { name, model, base, statistics }: FitRequest,
-  flags: QuantizationFlags,
+  { name, model, base, statistics, memory }: FitRequest,
+  flags: FitFlags,
   importance?: ReadonlyMap<string, Float32Array>,
 ): Promise<Sensitivities> {
   const file = flags.sensitivities;
@@ -46,7 +64,7 @@ export async function sensitivitiesFor(
   const progress = new ProgressLine(flags);
   try {
     const measured = await measureSensitivities(model, base, {
-      ...(model.spec && { windows: await windowsFor(name, model, flags) }),
+      ...(isMeasurable(model, memory) && { windows: await windowsFor(name, model, flags) }),
       ...(statistics && { statistics }),
       ...(importance && { importance }),
       threads: threadsOf(flags),
@@ -60,7 +78,7 @@ export async function sensitivitiesFor(
   }
 }
 
-async function windowsFor(name: string, model: Model, flags: QuantizationFlags) {
+async function windowsFor(name: string, model: Model, flags: FitFlags) {
   const { text } = calibrationTextFrom(flags.text);
   return sensitivityWindows(model.spec!, await model.tokenizer(), text, {
     context: flags.context ?? defaultContext(name, model),

@@ -1,10 +1,11 @@
+import { totalmem } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { calibrationText, defaultModel, defaultText } from '#run/embedded';
 import { ModelError } from '../errors.ts';
 import { type Model, open } from '../format/index.ts';
 import { diskStore, type Store } from '../io/index.ts';
 import type { StatisticsReader } from '../quantize/statistics.ts';
-import type { Plan } from '../recipe/index.ts';
+import { type Plan, parameters } from '../recipe/index.ts';
 import {
   type CalibrationWindows,
   calibrationWindows,
@@ -32,6 +33,14 @@ export async function openModel(name: string): Promise<Model> {
 /** Context of a text evaluation: 256 for the default model, else 2048 or the model's limit. */
 export function defaultContext(name: string, model: Model): number {
   return name === 'default' ? 256 : Math.min(2048, model.spec?.context ?? 2048);
+}
+
+/** Share of this machine's memory that the weights may take as f32, twice: the changed ones are kept apart. */
+const MEMORY_SHARE = 0.35;
+
+/** Whether KL can be measured here: the weights are held as f32 beside changed ones. memory: bytes of this machine. */
+export function isMeasurable(model: Model, memory = totalmem()): boolean {
+  return model.spec !== undefined && 4 * parameters(model) <= MEMORY_SHARE * memory;
 }
 
 /** The text to evaluate on; without a file the built-in one. */

@@ -1,19 +1,19 @@
-import { totalmem } from 'node:os';
 import { basename } from 'node:path';
 import { Command } from 'commander';
 import { readText } from '../evaluate/index.ts';
-import { containers, type Model } from '../format/index.ts';
-import { parameters } from '../recipe/index.ts';
-import { type Recommendation, type Recommendations, recommend, runtimes, sensitivityWindows } from '../run/index.ts';
-import { calibrationTextFrom, defaultContext, evaluationText, openModel } from './models.ts';
+import { type ContainerName, containers, type Model } from '../format/index.ts';
+import { type Recommendation, type Recommendations, recommend, runtimes } from '../run/index.ts';
+import { sensitivitiesFor } from './fit.ts';
+import { defaultContext, evaluationText, isMeasurable, openModel } from './models.ts';
 import { integer, number, size, threadsOf, withCommon } from './options.ts';
-import { bytesText, type Common, interruptSignal, ProgressLine, printResult, small, table } from './terminal.ts';
+import { bytesText, type Common, interruptSignal, ProgressLine, printResult, shellWord, small, table } from './terminal.ts';
 
 interface RecommendFlags extends Common {
   memory: number;
   runtime: string;
   context?: number;
   text?: string;
+  sensitivities?: string;
   evaluate?: string;
   maxKl?: number;
 }
@@ -22,8 +22,6 @@ interface RecommendFlags extends Common {
 const EVIDENCE_TOKENS = 8192;
 /** Tokens of key/value cache where nobody says how many. */
 const CACHE_TOKENS = 8192;
-/** Share of this machine's memory that the weights may take as f32, twice: the changed ones are kept apart. */
-const MEMORY_SHARE = 0.35;
 
 export function recommendCommand(): Command {
   return withCommon(new Command('recommend'))
@@ -33,17 +31,21 @@ export function recommendCommand(): Command {
     .requiredOption('--runtime <name>', Object.keys(runtimes).join(', '))
     .option('--context <n>', "tokens in the key/value cache (8192, or the model's limit)", integer(1))
     .option('--text <file>', 'calibration text (default: the built-in one)')
+    .option('--sensitivities <file>', 'what each type costs: read from it, or measured and written to it')
     .option('--evaluate <file>', 'the text that KL is measured on (default: the built-in one)')
     .option('--max-kl <x>', 'mean KL that is still acceptable (0.1)', number(0))
     .action(async (name: string, flags: RecommendFlags) => {
       const model = await openModel(name);
+      // --context is that of the cache, not of the calibration.
+      const { context: _, ...measuring } = flags;
       const progress = new ProgressLine(flags);
       try {
         const context = flags.context ?? Math.min(CACHE_TOKENS, model.spec?.context ?? CACHE_TOKENS);
         const result = await recommend(model, {
           ...{ memory: flags.memory, runtime: flags.runtime, context },
           ...(flags.maxKl !== undefined && { maxKl: flags.maxKl }),
-          ...(await textsFor(name, model, flags)),
+          ...(await evidenceFor(name, model, flags)),
+          sensitivities: (base) => sensitivitiesFor({ name, model, base }, measuring),
           threads: threadsOf(flags),
           signal: interruptSignal(),
           onProgress: (text) => progress.update(text),
@@ -58,11 +60,10 @@ export function recommendCommand(): Command {
 }
 
 /** Nothing where the model is too large to be run on this machine. */
-async function textsFor(name: string, model: Model, flags: RecommendFlags) {
-  if (!model.spec || 4 * parameters(model) > MEMORY_SHARE * totalmem()) return {};
+async function evidenceFor(name: string, model: Model, flags: RecommendFlags) {
+  if (!model.spec || !isMeasurable(model)) return {};
   const tokenizer = await model.tokenizer();
   const window = defaultContext(name, model);
-  const { text } = calibrationTextFrom(flags.text);
   const { context, batches } = readText(model.spec, tokenizer, evaluationText(flags.evaluate), {
     protocol: 'strided',
     context: window,
@@ -71,13 +72,25 @@ async function textsFor(name: string, model: Model, flags: RecommendFlags) {
   const taken = all.slice(0, Math.max(1, Math.floor(EVIDENCE_TOKENS / context)));
   const ids = new Int32Array(taken.length * context);
   for (const [i, one] of taken.entries()) ids.set(one, i * context);
-  return { windows: sensitivityWindows(model.spec, tokenizer, text, { context: window }), evidence: { ids, window: context } };
+  return { evidence: { ids, window: context } };
 }
 
-function commandOf(name: string, { runtime: { container } }: Recommendations, { label, plan }: Recommendation): string {
+/** The command that writes a recommendation: what it was measured with has to be said again. */
+export function commandOf(
+  name: string,
+  { text, sensitivities }: Pick<RecommendFlags, 'text' | 'sensitivities'>,
+  container: ContainerName,
+  { label, plan }: { label: string; plan: { bytes: number } },
+): string {
   const stem = basename(name.replace(/[\\/]+$/, '')).replace(/\.(gguf|safetensors)$/i, '');
   const extension = containers[container].output === 'file' ? containers[container].extensions[0] : '';
-  return `fewbits quantize ${name} -o ${stem}-${label}${extension} --to ${container} --fit ${plan.bytes}`;
+  const known = Object.entries({ '--sensitivities': sensitivities, '--text': text });
+  return [
+    ...['fewbits', 'quantize', name, '-o', `${stem}-${label}${extension}`, '--to', container, '--fit', `${plan.bytes}`],
+    ...known.flatMap(([option, value]) => (value === undefined ? [] : [option, value])),
+  ]
+    .map(shellWord)
+    .join(' ');
 }
 
 function documentOf(name: string, flags: RecommendFlags, context: number, result: Recommendations): object {
@@ -94,7 +107,7 @@ function documentOf(name: string, flags: RecommendFlags, context: number, result
       evidence: one.measured ? 'measured' : 'predicted',
       ...(one.measured && { measured: one.measured }),
       ...(one.unit === 'kl' ? { predictedKl: one.loss } : { relativeError: one.loss }),
-      command: commandOf(name, result, one),
+      command: commandOf(name, flags, result.runtime.container, one),
     })),
     warnings: result.warnings,
   };
@@ -127,6 +140,6 @@ function textOf(name: string, flags: RecommendFlags, context: number, result: Re
       : 'KL: not measured, because the model is too large to be run here',
     ...warnings.map((warning) => `warning: ${warning}`),
     '',
-    ...recipes.map((one) => commandOf(name, result, one)),
+    ...recipes.map((one) => commandOf(name, flags, result.runtime.container, one)),
   ].join('\n');
 }

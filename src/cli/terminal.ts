@@ -56,6 +56,11 @@ export function table(
 }
 
 /** Progress goes to stderr: one live line on a terminal, plain lines otherwise, at most a few a second. */
+/** One word of a POSIX shell. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 export class ProgressLine {
   readonly #on: boolean;
   readonly #live: boolean;

@@ -3,13 +3,15 @@
  * size is known from the form.
  *
  *   column_scale   [1, cols]
- *   sparse_column  u16 or i32 [rows, k], rising in each row     sparse_value  [rows, k]
+ *   sparse_column  u16 or i32 [rows, k], rising in each row     sparse_value  [rows, k]; of a k with a fraction both [1, ceil(k rows)],
+ *                  row r from ceil(k r) on
  *   column_index   i32 [1, n]                                   column_value  [rows, n]
  *   low_rank_a     [rows, r]                                    low_rank_b    [r, cols]
- *   book           [rows, entries * dim], or [1, entries * dim] for one book a tensor
+ *   book           [rows, entries * dim], or [1, books * entries * dim] for one book a tensor or one for each run of columns
  */
 import { FormatError } from '../errors.ts';
-import type { FloatStored, TileForm } from '../quantized/form.ts';
+import type { FloatStored, GridForm, TileForm } from '../quantized/form.ts';
+import { valuesBefore } from '../quantized/quota.ts';
 import type { Grid, QuantizedTile } from '../quantized/types.ts';
 import type { FieldSize } from './field-ranges.ts';
 import { packFloats, unpackFloats } from './level-fields.ts';
@@ -60,7 +62,7 @@ export function apartFields(form: TileForm, cols: number): Record<string, ApartF
     ...(grid.kind === 'books' && {
       book: {
         type: grid.stored,
-        ...(grid.per === 'row' ? { perRow: 2 ** grid.bits * grid.dim } : { whole: 2 ** grid.bits * grid.dim }),
+        ...bookSize(grid, cols),
         pack: (tile) => packFloats((tile.grid as Extract<Grid, { kind: 'codebook' }>).values, grid.stored),
       },
     }),
@@ -71,23 +73,33 @@ export function apartSizes(form: TileForm, cols: number): Record<string, FieldSi
   return Object.fromEntries(
     Object.entries(apartFields(form, cols)).map(([key, { type, perRow, whole }]) => [
       key,
-      whole === undefined ? { rowBytes: perRow! * bytesOf[type] } : { rowBytes: 0, whole: whole * bytesOf[type] },
+      whole === undefined ? rowsOf(perRow!, bytesOf[type]) : { rowBytes: 0, whole: whole * bytesOf[type] },
     ]),
   );
+}
+
+function bookSize({ bits, dim, per }: Extract<GridForm, { kind: 'books' }>, cols: number): Pick<ApartField, 'perRow' | 'whole'> {
+  const values = 2 ** bits * dim;
+  if (per === 'row') return { perRow: values };
+  return { whole: values * (per === 'tensor' ? 1 : Math.ceil(cols / per.columns)) };
+}
+
+function rowsOf(perRow: number, bytes: number): FieldSize {
+  return { rowBytes: perRow * bytes, ...(!Number.isInteger(perRow) && { quota: { perRow, bytes } }) };
 }
 
 /** @throws FormatError for a column that the tensor does not have */
 export function unpackApart(
   form: TileForm,
   fields: Record<string, Uint8Array>,
-  { rows, cols, name }: { rows: number; cols: number; name: string },
+  { from, to, cols, name }: { from: number; to: number; cols: number; name: string },
 ): Pick<QuantizedTile, 'columnScale' | 'sparse' | 'columns' | 'lowRank'> {
   const { columnScale, sparse, columns, lowRank } = form;
   return {
     ...(columnScale && { columnScale: unpackFloats(fields['column_scale']!, columnScale) }),
     ...(sparse && {
       sparse: {
-        row: Int32Array.from({ length: rows * sparse.perRow }, (_, i) => Math.floor(i / sparse.perRow)),
+        row: sparseRows(sparse.perRow, from, to),
         col: inside(indicesIn(fields['sparse_column']!, sparseIndex(cols)), cols, `${name}.sparse_column`),
         value: unpackFloats(fields['sparse_value']!, sparse.stored),
         stored: sparse.stored,
@@ -107,6 +119,14 @@ export function unpackApart(
       },
     }),
   };
+}
+
+/** The rows of sparse values, counted from the tile's first. */
+function sparseRows(perRow: number, from: number, to: number): Int32Array {
+  const before = valuesBefore(perRow, from);
+  const row = new Int32Array(valuesBefore(perRow, to) - before);
+  for (let r = from; r < to; r++) row.fill(r - from, valuesBefore(perRow, r) - before, valuesBefore(perRow, r + 1) - before);
+  return row;
 }
 
 function sparseIndex(cols: number): 'u16' | 'i32' {

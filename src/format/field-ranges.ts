@@ -1,6 +1,7 @@
 /** Where rows of a field lie, and moving them: one run of bytes, or one run in each line of a transposed field. */
 import type { ByteSink, ByteSource } from '../io/types.ts';
-import type { Field, Stripes } from './types.ts';
+import { valuesBefore } from '../quantized/quota.ts';
+import type { Field, Quota, Stripes } from './types.ts';
 
 /** The part of a field that says where its rows are. */
 export interface FieldPlace {
@@ -8,25 +9,32 @@ export interface FieldPlace {
   rowBytes: number;
   whole?: number;
   stripes?: Stripes;
+  quota?: Quota;
 }
 
 export type FieldSize = Omit<FieldPlace, 'offset'>;
 
-/** Bytes of all rows. */
-export function fieldBytes({ rowBytes, whole, stripes }: FieldSize, rows: number): number {
-  return whole ?? (stripes ? stripes.lines * stripes.lineBytes : rows * rowBytes);
+/** Where a row begins, counted from row 0; in each line of a transposed field. */
+export function rowStart({ rowBytes, quota }: Pick<FieldSize, 'rowBytes' | 'quota'>, row: number): number {
+  return quota ? valuesBefore(quota.perRow, row) * quota.bytes : row * rowBytes;
 }
 
-/** Bytes of `rows` rows in memory. */
-export function rowsBytes({ rowBytes, whole, stripes }: FieldSize, rows: number): number {
-  return whole ?? rows * rowBytes * (stripes?.lines ?? 1);
+/** Bytes of all rows. */
+export function fieldBytes(field: FieldSize, rows: number): number {
+  const { whole, stripes } = field;
+  return whole ?? (stripes ? stripes.lines * stripes.lineBytes : rowStart(field, rows));
+}
+
+/** Bytes of the rows [from, to) in memory. */
+function rowsBytes(field: FieldSize, from: number, to: number): number {
+  return field.whole ?? (rowStart(field, to) - rowStart(field, from)) * (field.stripes?.lines ?? 1);
 }
 
 /** The same of bytes that are in memory, as a copy. */
 export function rowsInMemory(bytes: Uint8Array, field: FieldPlace, [from, to]: readonly [number, number]): Uint8Array {
-  const { rowBytes, whole, stripes } = field;
-  const part = whole ?? (to - from) * rowBytes;
-  const start = whole === undefined ? field.offset + from * rowBytes : field.offset;
+  const { whole, stripes } = field;
+  const part = whole ?? rowStart(field, to) - rowStart(field, from);
+  const start = whole === undefined ? field.offset + rowStart(field, from) : field.offset;
   if (whole !== undefined || !stripes) return bytes.slice(start, start + part);
   const out = new Uint8Array(stripes.lines * part);
   for (let line = 0; line < stripes.lines; line++) {
@@ -43,10 +51,10 @@ const MAX_SPAN = 2 ** 22;
 
 /** Rows [from, to) of a field: [rows * rowBytes], transposed [lines, rows * rowBytes], or all bytes of a field without rows. */
 export async function readField(source: ByteSource, field: FieldPlace, from: number, to: number): Promise<Uint8Array> {
-  const { rowBytes, whole, stripes } = field;
-  const bytes = new Uint8Array(rowsBytes(field, to - from));
-  const offset = whole === undefined ? field.offset + from * rowBytes : field.offset;
-  const part = (to - from) * rowBytes;
+  const { whole, stripes } = field;
+  const bytes = new Uint8Array(rowsBytes(field, from, to));
+  const offset = whole === undefined ? field.offset + rowStart(field, from) : field.offset;
+  const part = rowStart(field, to) - rowStart(field, from);
   if (whole !== undefined || !stripes || part === stripes.lineBytes || part === 0) {
     await source.readInto(bytes, offset);
     return bytes;
@@ -70,9 +78,9 @@ export async function writeField(
   [from, to]: readonly [number, number],
   bytes: Uint8Array,
 ): Promise<void> {
-  const { rowBytes, whole, stripes } = field;
-  const offset = whole === undefined ? field.offset + from * rowBytes : field.offset;
-  const part = (to - from) * rowBytes;
+  const { whole, stripes } = field;
+  const offset = whole === undefined ? field.offset + rowStart(field, from) : field.offset;
+  const part = rowStart(field, to) - rowStart(field, from);
   if (whole !== undefined || !stripes || part === stripes.lineBytes) return sink.write(bytes, offset);
   for (let line = 0; line < stripes.lines; line++)
     await sink.write(bytes.subarray(line * part, (line + 1) * part), offset + line * stripes.lineBytes);
@@ -84,11 +92,11 @@ export function fieldInMemory<F extends FieldPlace>(
   bytes: Uint8Array,
   [from, to]: readonly [number, number],
 ): F & Field {
-  const { rowBytes, whole, stripes } = field;
+  const { whole, stripes } = field;
   return {
     ...field,
     handle: { kind: 'memory', bytes },
-    offset: whole === undefined ? -from * rowBytes : 0,
-    ...(stripes && { stripes: { lines: stripes.lines, lineBytes: (to - from) * rowBytes } }),
+    offset: whole === undefined ? -rowStart(field, from) : 0,
+    ...(stripes && { stripes: { lines: stripes.lines, lineBytes: (to - from) * field.rowBytes } }),
   };
 }

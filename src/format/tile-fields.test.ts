@@ -7,6 +7,7 @@ import type { IntegerScheme, SchemeExtras, TableScheme, WeightScheme } from '../
 import { tableNames } from '../quantize/scheme.ts';
 import type { TileForm } from '../quantized/form.ts';
 import type { Levels } from '../quantized/types.ts';
+import { rowStart } from './field-ranges.ts';
 import { packTile, unpackTile } from './packings.ts';
 import { randomValues } from './synthetic.fixture.ts';
 import { fieldSizes, fieldType, tileLabel } from './tile-fields.ts';
@@ -129,6 +130,8 @@ describe('every kind with everything that is kept apart', () => {
     ...(['six', 'four-over-six', 'search'] as const).map((scale) => ({ kind: 'nvfp4', scale }) as const),
     ...([1, 3, 5, 8] as const).map((bits) => ({ ...book, bits, dim: 1, per: 'row' }) as const),
     { ...book, bits: 4, dim: 1, per: 'tensor', bookType: 'f32' },
+    { ...book, bits: 3, dim: 1, per: { columns: 20 } },
+    { ...book, bits: 4, dim: 2, per: { columns: 16 } },
     { ...book, bits: 5, dim: 2, per: 'tensor', bookType: 'bf16' },
     { ...book, bits: 6, dim: 4, per: 'row', weighted: true },
   ];
@@ -165,10 +168,12 @@ describe('every kind with everything that is kept apart', () => {
         const fields = packTile(tile, form);
         const sizes = fieldSizes(form, width);
         expect(Object.keys(fields).sort(), where).toEqual(Object.keys(sizes).sort());
-        for (const [key, { rowBytes, whole: all }] of Object.entries(sizes)) {
-          expect(fields[key]!.length, `${where} ${key}`).toBe(all ?? (to - from) * rowBytes);
+        for (const [key, size] of Object.entries(sizes)) {
+          const { whole: all } = size;
+          const [first, end] = [rowStart(size, from), rowStart(size, to)];
+          expect(fields[key]!.length, `${where} ${key}`).toBe(all ?? end - first);
           // Rows of their own: any worker can write any rows, and what all share is the same for all.
-          expect(fields[key], `${where} ${key}`).toEqual(all ? whole[key] : whole[key]!.slice(from * rowBytes, to * rowBytes));
+          expect(fields[key], `${where} ${key}`).toEqual(all ? whole[key] : whole[key]!.slice(first, end));
         }
         const back = unpackTile(form, fields, { rows: height, cols: width, from, to });
         expect(dequantizeTile(back), where).toEqual(dequantizeTile(tile));

@@ -10,6 +10,7 @@
 import { FormatError } from '../errors.ts';
 import { denseBytes } from '../numeric/index.ts';
 import { minifloat } from '../numeric/minifloat.ts';
+import { bookLabel } from '../quantize/scheme.ts';
 import type { GridForm, LevelForm, TileForm } from '../quantized/form.ts';
 import type { Grid, QuantizedTile, Sharing } from '../quantized/types.ts';
 import { type ApartType, apartFields, apartSizes, unpackApart } from './apart-fields.ts';
@@ -34,7 +35,7 @@ export function tileLabel(form: TileForm): string {
   const per = scale.wholeTensor ? 'tensor' : scale.group ? `g${scale.group}` : 'channel';
   const parts = [
     grid.kind === 'integer' ? `int${grid.bits}` : gridName(grid),
-    grid.kind === 'books' ? grid.per : per,
+    grid.kind === 'books' ? bookLabel(grid.per) : per,
     ...(grid.kind === 'integer' ? [zero ? 'asym' : 'sym'] : []),
     ...(form.columnScale ? ['column scales'] : []),
     ...(form.sparse ? [`+ ${form.sparse.perRow} a row`] : []),
@@ -102,7 +103,7 @@ export const dense: Packing = {
       codes: checkedCodes(unpackRows(fields['codes']!, rows, cols / gridDim(form), gridBits(form)), form, range.name),
       scale: levels('scale', form.scale, 0),
       ...(form.zero && { zero: { kind: form.zero.kind, levels: levels('zero', form.zero, lowest(form.grid)) } }),
-      ...unpackApart(form, fields, { rows, cols, name: range.name ?? '' }),
+      ...unpackApart(form, fields, { from, to, cols, name: range.name ?? '' }),
     };
   },
 };
@@ -123,7 +124,7 @@ function checkedCodes(codes: Uint8Array, { grid }: TileForm, where = 'codes'): U
 
 function bookOf({ dim, per, stored }: Extract<GridForm, { kind: 'books' }>, fields: Record<string, Uint8Array>): Grid {
   const values = unpackFloats(fields['book']!, stored);
-  return { kind: 'codebook', values, dim, per: { rows: per === 'row' ? 1 : 0, cols: 0 } };
+  return { kind: 'codebook', values, dim, per: { rows: per === 'row' ? 1 : 0, cols: typeof per === 'object' ? per.columns : 0 } };
 }
 
 /** So many codes fill whole words of 32 bits: 8 of 4 bits, 32 of 3 bits. */

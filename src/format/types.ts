@@ -30,6 +30,15 @@ export interface Field {
    * In memory the rows of a tile are [lines, rows * rowBytes].
    */
   stripes?: Stripes;
+  /** Rows of unequal length: row r begins at offset + valuesBefore(perRow, r) * bytes, and rowBytes is their mean. */
+  quota?: Quota;
+}
+
+export interface Quota {
+  /** Values, not a whole number. */
+  perRow: number;
+  /** Of a value. */
+  bytes: number;
 }
 
 export interface Stripes {
@@ -121,7 +130,7 @@ export interface PlacedTensor {
   /** Short name of the scheme: 'q4_k', 'int4 g128 sym'. */
   label: string;
   /** Field key ('data', 'codes', 'scale', 'zero') -> output file, offset of row 0, bytes a row. `whole`: bytes of the whole tensor. */
-  fields: Record<string, { file: number; offset: number; rowBytes: number; whole?: number; stripes?: Stripes }>;
+  fields: Record<string, { file: number; offset: number; rowBytes: number; whole?: number; stripes?: Stripes; quota?: Quota }>;
   /** How the output is decoded again; handles are filled in by the run. */
   tile?: TileForm;
   /** Where the levels of a static input go, which calibration finds. */

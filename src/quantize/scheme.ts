@@ -1,3 +1,4 @@
+import type { BookShare } from '../quantized/form.ts';
 import type { ActivationScheme, Arithmetic } from '../quantized/types.ts';
 import type { StorageType } from '../tensor/storage.ts';
 import type { ObserverName, ObserverOptions } from './observer/types.ts';
@@ -139,6 +140,8 @@ export interface MxScheme extends SchemeExtras {
   element: 'e2m1' | 'e2m3' | 'e3m2' | 'e4m3' | 'e5m2';
   /** OCP's rule, the power above, the smallest that clips nothing, or the better of OCP's and the one above. */
   exponent: 'floor' | 'ceil' | 'fit' | 'best';
+  /** The better of two powers counts columns by the mean squares of their inputs. */
+  weighted?: boolean;
 }
 
 /** E2M1 in blocks of 16 under E4M3 scales under one f32. */
@@ -146,6 +149,8 @@ export interface Nvfp4Scheme extends SchemeExtras {
   kind: 'nvfp4';
   /** Where the largest value of a block lies: on 6, on 6 or 4, or wherever least is lost. */
   scale: 'six' | 'four-over-six' | 'search';
+  /** What is lost counts columns by the mean squares of their inputs. */
+  weighted?: boolean;
 }
 
 /** A grid that is learned from the weights: k-means. */
@@ -155,7 +160,7 @@ export interface CodebookScheme extends SchemeExtras {
   bits: number;
   dim: 1 | 2 | 4;
   /** Who shares a book. */
-  per: 'row' | 'tensor';
+  per: BookShare;
   /** Whether columns count by the mean squares of their inputs. */
   weighted: boolean;
   /** How the book's values are stored. */
@@ -196,7 +201,7 @@ export function schemeLabel(scheme: Scheme): string {
     case 'storage':
       return scheme.type;
     case 'codebook':
-      return `${scheme.bits / scheme.dim}-bit book${scheme.dim > 1 ? ` of ${scheme.dim}` : ''} ${scheme.per}`;
+      return `${scheme.bits / scheme.dim}-bit book${scheme.dim > 1 ? ` of ${scheme.dim}` : ''} ${bookLabel(scheme.per)}`;
     case 'table':
       return `${scheme.table} ${granularityLabel(scheme.granularity)}`;
     case 'mx':
@@ -206,6 +211,11 @@ export function schemeLabel(scheme: Scheme): string {
     case 'integer':
       return `int${scheme.bits} ${granularityLabel(scheme.granularity)} ${scheme.symmetric ? 'sym' : 'asym'}`;
   }
+}
+
+/** Short name of who shares a learned book. */
+export function bookLabel(per: BookShare): string {
+  return typeof per === 'string' ? per : `columns ${per.columns}`;
 }
 
 function granularityLabel(granularity: Granularity): string {

@@ -12,8 +12,11 @@ export type GridForm =
   | Extract<Grid, { kind: 'integer' | 'minifloat' }>
   /** One list of values for the whole tensor, by code; in the descriptor, not in a field. */
   | { kind: 'table'; name?: string; values: readonly number[] }
-  /** Learned values, [2^bits, dim] for each row or for the tensor, in the field `book`. */
-  | { kind: 'books'; bits: number; dim: number; per: 'row' | 'tensor'; stored: FloatStored };
+  /** Learned values, [2^bits, dim] for each row, for the tensor or for each run of columns, in the field `book`. */
+  | { kind: 'books'; bits: number; dim: number; per: BookShare; stored: FloatStored };
+
+/** Who shares a learned book: a row, the tensor, or so many consecutive columns of all rows (product quantization). */
+export type BookShare = 'row' | 'tensor' | { columns: number };
 
 /** How the codes and levels of a quantized tensor lie in fields (`codes`, `scale`, `zero`, `g_idx` ...). */
 export interface TileForm {
@@ -26,7 +29,7 @@ export interface TileForm {
   zero?: LevelForm & { kind: 'integer' | 'float' | 'minimum' };
   /** A factor for each column, [cols]. */
   columnScale?: FloatStored;
-  /** So many values of each row that replace what the codes say. */
+  /** So many values of each row that replace what the codes say; of a fraction some rows hold one more than others (quota.ts). */
   sparse?: { perRow: number; stored: FloatStored };
   /** So many whole columns that do. */
   columns?: { count: number; stored: FloatStored };

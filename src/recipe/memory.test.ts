@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { open } from '../format/index.ts';
+import { syntheticBag } from '../format/synthetic.fixture.ts';
 import type { Model } from '../format/types.ts';
 import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
 import type { StatisticsReader } from '../quantize/statistics.ts';
@@ -114,4 +115,13 @@ test('one walk for transforms and rounding needs the disk for its statistics, an
   expect(once.peakMemory).toBeGreaterThan(443.9e6 / 0.95);
   expect(once.peakMemory).toBeLessThanOrEqual(again.peakMemory);
   await model.close();
+});
+
+test('a book of a whole tensor: the 20.4 bytes a value that learning it took, beside what every run takes', async () => {
+  const [rows, cols] = [1024, 4096];
+  const bag = await syntheticBag([['a', { type: 'f32', shape: [rows, cols], bytes: new Uint8Array(4 * rows * cols) }]]);
+  const scheme = { kind: 'codebook', bits: 4, per: 'tensor' } as const;
+  const { peakMemory } = await plan(bag, { version: 1, container: 'fewbits', scheme }, { threads: 1 });
+  const [base, worker, garbage] = [160e6, 30e6, 80e6];
+  expect(peakMemory).toBeGreaterThan(base + worker + garbage + 20.4 * rows * cols);
 });

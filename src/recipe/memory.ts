@@ -1,7 +1,7 @@
 /** The bound on the memory of a run, known before it begins. */
 import type { Layout, Model } from '../format/types.ts';
 import { keptRunBytes, layerRunBytes } from '../graph/layer-runs.ts';
-import { inputGroups, type ModelSpec, modelTensors } from '../model/index.ts';
+import { type Fold, inputGroups, type ModelSpec, modelFolds, modelTensors } from '../model/index.ts';
 import { schemeSurveys } from '../quantize/kinds/encode.ts';
 import { isWeightScheme } from '../quantize/scheme.ts';
 import { elements } from '../tensor/tensor.ts';
@@ -42,7 +42,8 @@ export function peakMemory({ model, layout, nodes, threads, calibration, transfo
     const { scheme } = tensor;
     const arrays = isWeightScheme(scheme) ? 3 * 4 * elements(tensor.shape) * share : 0;
     const balanced = isWeightScheme(scheme) && scheme.balance && scheme.rounding ? BALANCED_BYTES * tensor.from.cols ** 2 : 0;
-    const survey = isWeightScheme(scheme) && schemeSurveys(scheme) === 'matrix' ? 4 * 4 * elements(tensor.shape) : 0;
+    const survey =
+      isWeightScheme(scheme) && schemeSurveys(scheme) === 'matrix' ? SURVEYED_VALUE_BYTES * elements(tensor.shape) : 0;
     tile = Math.max(
       tile,
       solved + balanced,
@@ -65,6 +66,11 @@ export function peakMemory({ model, layout, nodes, threads, calibration, transfo
   );
 }
 
+/**
+ * Measured: bytes a value of a matrix that is looked at as a whole. A book of the tensor: 20 (values, scaled, scales, gathered, weights);
+ * balanced columns: 24 (values, rest, and two copies in f64).
+ */
+export const SURVEYED_VALUE_BYTES = 24;
 /** Measured: bytes a value of a tile that is rounded with feedback: weights, targets, panels, gradients, systems of levels. */
 const SOLVED_VALUE_BYTES = 56;
 /**
@@ -145,6 +151,13 @@ export function gatheredBytes({ spec }: Model, gathered: Gathered | undefined): 
   );
 }
 
+/** Weights of one input, as they are, stacked, and twice in f64 while they are balanced. */
+const BALANCED_VALUE_BYTES = 4 + 4 + 8 + 8;
+
+function foldValues(spec: ModelSpec, { to }: Fold): number {
+  return modelTensors(spec).reduce((sum, { name, shape }) => sum + (to.includes(name) ? elements(shape) : 0), 0);
+}
+
 /** What a transform takes before its file is written: activations, the Hessians of a layer, the largest matrix in f32 and f64. */
 function transformMemory(
   { spec }: Model,
@@ -155,6 +168,8 @@ function transformMemory(
   if (!spec) return 0;
   const tensors = modelTensors(spec);
   const largest = Math.max(...tensors.map(({ shape }) => elements(shape)));
+  if (kind === 'sinq')
+    return GARBAGE + BALANCED_VALUE_BYTES * Math.max(...modelFolds(spec).map((fold) => foldValues(spec, fold)));
   if (kind === 'quarot') return GARBAGE + (4 + 8) * largest;
   const layers = Array.from({ length: spec.layers }, (_, layer) => layer);
   const weights = Math.max(...layers.map((layer) => layerWeightBytes(spec, layer)));

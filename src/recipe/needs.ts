@@ -31,6 +31,7 @@ const needed: Readonly<Record<Transform['kind'], readonly StatisticKind[]>> = {
   smoothquant: ['absmax'],
   awq: ['absmean', 'hessian'],
   quarot: [],
+  sinq: [],
 };
 
 /** What a transform looks at of the inputs of linears. */

@@ -28,8 +28,25 @@ const ours = {
 };
 
 describe('options to recipe', () => {
+  test.each([{ to: 'gptq' }, { to: 'compressed-tensors' }, { to: 'gguf' }, { to: 'gguf', type: 'q4_k' }])(
+    'sinq is folded where a container has no place for factors of columns: $to',
+    (options) => {
+      const recipe = recipeFromOptions({ method: 'sinq', ...options }, 'model');
+      expect(recipe.transforms).toEqual([{ kind: 'sinq', folds: 'all' }]);
+      expect(JSON.stringify(recipe.scheme ?? {})).not.toContain('balance');
+      expect(recipeFromOptions({ method: 'sinq' }, 'model').transforms).toBeUndefined();
+    },
+  );
+
   test.each<[string, QuantizeOptions, 'model' | 'bag', string, object]>([
     ['nothing', {}, 'model', '', { container: 'fewbits', scheme: integer() }],
+    [
+      'sinq beside its factors',
+      { method: 'sinq' },
+      'model',
+      '',
+      { scheme: integer({ ...asymmetric, granularity: { group: 64 }, balance: 'sinkhorn' }) },
+    ],
     ['bits', { bits: 3 }, 'model', 'out', { container: 'fewbits', scheme: integer({ bits: 3 }) }],
     [
       'a text for a method that learns from one',

@@ -313,7 +313,7 @@ function setGrid(
   weightType: WeightType,
 ): void {
   const method = methodNamed(options.method ?? 'rtn');
-  const sized = { ...options, ...sizesOf(options, method) };
+  const sizes = sizesOf(options, method);
   if (container === 'safetensors') {
     throw new RecipeError({ what: 'plain safetensors hold no quantized weights', where: '--to', next: 'use --to fewbits' });
   }
@@ -321,11 +321,13 @@ function setGrid(
   delete recipe.fileType;
   delete recipe.scheme;
   if (container === 'gguf') {
-    setGgufType(recipe, sized, method, subject);
+    setGgufType(recipe, options, sizes, method, subject);
     return;
   }
   const kept = base?.kind === 'integer' && options.method === undefined ? base : undefined;
-  const scheme = kept ? changedScheme(kept, options) : methodScheme(sized, method, containers[container], weightType);
+  const scheme = kept
+    ? changedScheme(kept, options)
+    : methodScheme({ ...options, ...sizes }, method, containers[container], weightType);
   if (scheme) recipe.scheme = scheme;
 }
 
@@ -356,13 +358,14 @@ function sizesOf(options: QuantizeOptions, method: Method): { bits: number; grou
 
 function setGgufType(
   recipe: Recipe,
-  options: QuantizeOptions & { bits: number; group: number },
+  options: QuantizeOptions,
+  sizes: { bits: number; group: number },
   method: Method,
   subject: 'model' | 'bag',
 ): void {
   if (method.ggufType) {
-    if (options.activationBits !== undefined) ggufIntegers(options, options.bits); // refuses it
-    const said = methodOptions(options, method);
+    if (options.activationBits !== undefined) ggufIntegers(options, sizes.bits); // refuses it
+    const said = methodOptions({ ...options, ...sizes }, method, 'gguf');
     method.scheme?.(said); // refuses a range that the method does not have
     const found = method.ggufType(said);
     if (!('type' in found)) throw new RecipeError({ ...found, where: `--method ${options.method} --to gguf` });
@@ -377,7 +380,7 @@ function setGgufType(
       next: 'use --to fewbits',
     });
   }
-  const wanted = ggufIntegers(options, options.bits);
+  const wanted = ggufIntegers(options, sizes.bits);
   if (subject === 'model') recipe.fileType = wanted;
   else recipe.scheme = { kind: 'storage', type: fileTypes[wanted].base };
 }
@@ -399,7 +402,7 @@ function methodScheme(
   weightType: WeightType,
 ): Recipe['scheme'] {
   if (!method.scheme) return undefined;
-  const said = methodOptions(options, method);
+  const said = methodOptions(options, method, container.name);
   const scheme = method.scheme(said);
   const { activationBits } = said;
   const input = activationBits === undefined ? {} : { input: { ...tokenwise(activationBits), ...method.input?.(said) } };
@@ -411,7 +414,7 @@ function methodScheme(
 }
 
 /** What the options say to a method, with the defaults of the command line. */
-function methodOptions(options: QuantizeOptions, method: Method): MethodOptions {
+function methodOptions(options: QuantizeOptions, method: Method, container: ContainerName | undefined): MethodOptions {
   const {
     bits = method.bits[0]!,
     group = method.group,
@@ -422,8 +425,9 @@ function methodOptions(options: QuantizeOptions, method: Method): MethodOptions 
   } = options;
   const activationBits = options.activationBits ?? method.activationBits;
   const kv = (options.kvBits ?? method.kvBits) !== undefined;
+  const folded = container !== 'fewbits' || options.type !== undefined;
   return {
-    ...{ bits, group, symmetric, doubleQuant, alpha, threshold, kv },
+    ...{ bits, group, symmetric, doubleQuant, alpha, threshold, kv, folded },
     ...(options.range !== undefined && { range: listed(options.range) ?? rangeNamed(options.range, symmetric) }),
     ...(activationBits !== undefined && { activationBits }),
   };
@@ -433,7 +437,7 @@ function methodOptions(options: QuantizeOptions, method: Method): MethodOptions 
 function setTransforms(recipe: Recipe, options: QuantizeOptions, method: Method | undefined): void {
   const { alpha } = options;
   if (method) {
-    const made = method.transforms?.(methodOptions(options, method));
+    const made = method.transforms?.(methodOptions(options, method, recipe.container));
     const { transforms } = parseRecipe({ version: 1, ...(made && { transforms: made }) });
     if (transforms) recipe.transforms = transforms;
     else delete recipe.transforms;

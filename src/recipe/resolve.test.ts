@@ -141,7 +141,7 @@ describe('what does not fit', () => {
     [
       'symmetric, minmax',
       { ...int4, range: 'minmax' },
-      /the range minmax is asymmetric, the scheme is symmetric; choose absmax-narrow, absmax-full, absmax-half, absmax-gptq, percentile, mse, imatrix, output-mse, sqnr, entropy$/,
+      /the range minmax is asymmetric, the scheme is symmetric; choose absmax-narrow, absmax-full, absmax-half, absmax-gptq, percentile, mse, imatrix, output-mse, sqnr, entropy, cross-entropy$/,
     ],
     [
       'a search from the base of the other symmetry',
@@ -157,7 +157,6 @@ describe('what does not fit', () => {
     ],
     ['parameters of none', { ...int4, rangeOptions: { steps: 3 } }, /does not read rangeOptions.steps .*leave rangeOptions out/],
     ['symmetric integers of one bit', { ...int4, bits: 1 }, /symmetric integer of 1 bit.*--method binary/],
-    ['a static input without a range', { ...int8, input: { ...input, dynamic: false, per: 'tensor' } }, /static/],
     ['a float input of other bits', { ...int8, input: { ...input, float: 'e4m3', bits: 4 } }, /inputs in e4m3 have 8 bits/],
     ['groups that do not fill an input', { ...int8, input: { ...input, per: { group: 7 } } }, /groups do not fill the input/],
     ['outliers of a tensor', { ...int8, input: { ...input, per: 'tensor', threshold: 6 } }, /beside a scale for each token/],

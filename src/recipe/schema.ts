@@ -190,6 +190,7 @@ const mxScheme = z
     kind: z.literal('mx'),
     element: z.enum(['e2m1', 'e2m3', 'e3m2', 'e4m3', 'e5m2']),
     exponent: z.enum(['floor', 'ceil', 'fit', 'best']).default('best').describe("floor is OCP's rule."),
+    weighted: z.boolean().optional().describe('best: columns count by the mean squares of their inputs.'),
     ...extras,
   })
   .describe('Minifloats in blocks of 32 under a power of two: MXFP4, MXFP6, MXFP8.');
@@ -201,6 +202,7 @@ const nvfp4Scheme = z
       .enum(['six', 'four-over-six', 'search'])
       .default('four-over-six')
       .describe('Where the largest value of a block lies.'),
+    weighted: z.boolean().optional().describe('four-over-six and search: columns count by the mean squares of their inputs.'),
     ...extras,
   })
   .describe('E2M1 in blocks of 16 under E4M3 scales under one f32.');
@@ -210,7 +212,10 @@ const codebookScheme = z
     kind: z.literal('codebook'),
     bits: z.int().min(1).max(8).describe('Of an index, which stands for dim values.'),
     dim: z.union([z.literal(1), z.literal(2), z.literal(4)]).default(1),
-    per: z.enum(['row', 'tensor']).default('row').describe('Who shares a book.'),
+    per: z
+      .union([z.enum(['row', 'tensor']), z.strictObject({ columns: z.int().min(1).max(65_536) })])
+      .default('row')
+      .describe('Who shares a book: a row, the tensor, or so many consecutive columns of all rows (product quantization).'),
     weighted: z.boolean().default(false).describe('Columns count by the mean squares of their inputs.'),
     bookType: z.enum(['f32', 'f16', 'bf16']).default('f16'),
     ...extras,
@@ -252,6 +257,17 @@ const transform = z
         grid: z.int().min(1).max(100).default(20).describe('Exponents tried.'),
       })
       .describe('Columns of weights are multiplied by what makes their rounding cost the outputs least, found by trying.'),
+    z
+      .strictObject({
+        kind: z.literal('sinq'),
+        folds: z
+          .enum(['norms', 'all'])
+          .default('all')
+          .describe('Linears behind norms, or also o (behind v) and down (behind up).'),
+      })
+      .describe(
+        'Columns of the linears of one input balanced by factors that move into what is in front of them (SINQ, folded).',
+      ),
     z
       .strictObject({
         kind: z.literal('quarot'),

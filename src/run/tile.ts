@@ -13,7 +13,7 @@ import { tileOfBlocks } from '../format/gguf/to-tile.ts';
 import { type FetchedRows, fetchRows, type OpenSource } from '../format/read-rows.ts';
 import { containers } from '../format/registry.ts';
 import { storedRow } from '../format/row-order.ts';
-import type { ContainerName, Field, StoredTensor, Stripes } from '../format/types.ts';
+import type { ContainerName, Field, Quota, StoredTensor, Stripes } from '../format/types.ts';
 import type { ByteSink, SinkHandle } from '../io/types.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { encodeRows, surveyScheme } from '../quantize/kinds/encode.ts';
@@ -33,6 +33,7 @@ export interface TileField {
   rowBytes: number;
   whole?: number;
   stripes?: Stripes;
+  quota?: Quota;
 }
 
 export interface TileTask {

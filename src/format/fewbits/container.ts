@@ -8,6 +8,7 @@ import { isWeightScheme, type Scheme } from '../../quantize/scheme.ts';
 import type { TileForm } from '../../quantized/form.ts';
 import { type StorageType, storage, storageBytes } from '../../tensor/storage.ts';
 import { everything } from '../capabilities.ts';
+import { type FieldSize, fieldBytes } from '../field-ranges.ts';
 import { layoutFolder, type Unplaced } from '../folder.ts';
 import { packTile } from '../packings.ts';
 import { rowMultipleOf } from '../row-order.ts';
@@ -82,10 +83,10 @@ export function keptType(tensor: WeightTensor): StorageType {
   return stored.form === 'storage' ? stored.type : 'f32';
 }
 
-function fieldHead(name: string, key: string, tile: TileForm, rows: number, size: { rowBytes: number; whole?: number }) {
+function fieldHead(name: string, key: string, tile: TileForm, rows: number, size: FieldSize) {
   const type = fieldType(tile, key);
-  const perRow = (size.whole ?? size.rowBytes) / storage[type].bytes;
-  return { name, type, shape: [size.whole === undefined ? rows : 1, perRow] };
+  const lines = size.whole === undefined && !size.quota ? rows : 1;
+  return { name, type, shape: [lines, fieldBytes(size, rows) / lines / storage[type].bytes] };
 }
 
 function documentOf(request: LayoutRequest, described: ReadonlyMap<string, Described>): JsonObject {

@@ -45,7 +45,7 @@ const grid = z.discriminatedUnion('kind', [
     kind: z.literal('books'),
     bits: z.int().min(1).max(8),
     dim: z.literal([1, 2, 4]),
-    per: z.enum(['row', 'tensor']),
+    per: z.union([z.enum(['row', 'tensor']), z.strictObject({ columns: count })]),
     stored: float,
   }),
 ]);
@@ -70,7 +70,7 @@ const described = z.discriminatedUnion('form', [
       scale: level,
       zero: consistent(levelFields.extend({ kind: z.enum(['integer', 'float', 'minimum']) })).optional(),
       columnScale: float.optional(),
-      sparse: z.strictObject({ perRow: count, stored: float }).optional(),
+      sparse: z.strictObject({ perRow: z.number().gt(0).max(1_000_000_000), stored: float }).optional(),
       columns: z.strictObject({ count, stored: float }).optional(),
       lowRank: z.strictObject({ rank: count, stored: float }).optional(),
     }),

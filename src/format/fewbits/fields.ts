@@ -5,6 +5,7 @@ import { checkActivations } from '../../quantize/activations.ts';
 import type { ActivationScheme } from '../../quantized/types.ts';
 import { storage } from '../../tensor/storage.ts';
 import { asMatrix } from '../../tensor/tensor.ts';
+import { fieldBytes } from '../field-ranges.ts';
 import { type InputNames, withLevels } from '../static-inputs.ts';
 import { fieldSizes, fieldType, tileLabel } from '../tile-fields.ts';
 import type { Field, StoredTensor, WeightTensor } from '../types.ts';
@@ -107,9 +108,9 @@ function tileOf({ shape, tile }: Extract<Described, { form: 'tile' }>, name: str
   if (grid.kind === 'books' && cols % grid.dim !== 0) throw misfit(name, `rows of ${cols} values`, `codes of ${grid.dim} values`);
   const fields: Record<string, Field> = {};
   let bytes = 0;
-  for (const [key, { rowBytes, whole }] of Object.entries(fieldSizes(tile, cols))) {
-    const entry = field(key, fieldType(tile, key), whole ?? rows * rowBytes);
-    fields[key] = { ...fieldOf(entry, rows), rowBytes, ...(whole !== undefined && { whole }) };
+  for (const [key, size] of Object.entries(fieldSizes(tile, cols))) {
+    const entry = field(key, fieldType(tile, key), fieldBytes(size, rows));
+    fields[key] = { ...fieldOf(entry, rows), ...size };
     bytes += entry.bytes;
   }
   return { stored: { rows, cols, form: 'tile', tile, fields }, type: tileLabel(tile), bytes };

@@ -154,6 +154,20 @@ describe('books of a matrix', () => {
     expect(weighted).toBeLessThan(0.6 * error(dequantizeTile(quantizeToCodebook(x, place(32, 64), { bits: 3, per: row }))));
   });
 
+  it.each([1, 2])('values of %i that f16 does not hold are refused, and stored as f32 or bf16 where that is said', (dim) => {
+    for (const size of [1e5, 3e38]) {
+      const large = Float32Array.from({ length: 128 }, (_, i) => (i % 2 ? size : -size) * (1 - (i % 7) / 100));
+      const options = { bits: 3, dim, per: row };
+      expect(() => quantizeToCodebook(large, place(2, 64), { ...options, stored: 'f16' })).toThrow(
+        /^w, book 0: a value of a codebook overflows f16 .*limit 65504.*bf16 or f32/,
+      );
+      for (const stored of ['bf16', 'f32'] as const) {
+        const decoded = dequantizeTile(quantizeToCodebook(large, place(2, 64), { ...options, stored }));
+        expect(compareValues(large, decoded).sqnr).toBeGreaterThan(35);
+      }
+    }
+  });
+
   it('refuses what does not fit', () => {
     const attempt = (options: Partial<CodebookOptions>) => () =>
       quantizeToCodebook(x, place(32, 64), { bits: 4, per: whole, ...options });

@@ -3,7 +3,6 @@
  * arXiv 2306.07629), pairs and quads (vector quantization), and one book for every few columns (product quantization).
  */
 import { RecipeError } from '../../errors.ts';
-import { floatTypes } from '../../numeric/float.ts';
 import type { Levels, QuantizedTile, Sharing } from '../../quantized/types.ts';
 import { sharedCount, spreadRow } from '../granularity.ts';
 import { tableOfValues } from '../grid/nearest.ts';
@@ -11,6 +10,7 @@ import { checkRows, type GridGranularity, runsOf, tensorAbsmax } from '../grid/p
 import { absmaxOf, encodeRun, rmsOf } from '../grid/runs.ts';
 import { storedScale } from '../grid/table-matrix.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
+import { storedValue } from '../stored-value.ts';
 import { centersOf } from './cluster-line.ts';
 import { assignVectors, clusterVectors, type Vectors } from './cluster-vectors.ts';
 
@@ -62,7 +62,8 @@ export function quantizeToCodebook(x: Float32Array, place: TilePlace, options: C
     });
   }
   for (let book = 0; book < work.books; book++) {
-    const { value, weight, cells } = gathered(work, book);
+    const { value, weight } = gathered(work, book);
+    const cells = cellsOf(work, book);
     const own = values.subarray(book * size, (book + 1) * size);
     const labels = bits <= 8 ? new Uint8Array(cells.length) : new Uint16Array(cells.length);
     if (dim === 1) encodeRun(tableOfValues(own), value, 0, value.length, 1, { compute: 'f64', divide: 'divide' }, labels);
@@ -79,6 +80,8 @@ export function learnBooks(x: Float32Array, place: TilePlace, options: CodebookO
 
 /** Values divided by their scales, their weights, and where books lie. */
 interface Work {
+  /** For messages. */
+  name: string;
   x: Float32Array;
   /** [rows of the tile, cols] or [cols] */
   weights: Float32Array | undefined;
@@ -121,6 +124,7 @@ function prepared(x: Float32Array, place: TilePlace, options: CodebookOptions): 
   const scaled = scaledValues(x, place, options.scale);
   const high = per.rows === 0 ? Math.max(to - from, 1) : per.rows;
   const work: Work = {
+    name,
     x: scaled.x,
     weights: importance,
     spread: scaled.spread,
@@ -167,19 +171,32 @@ function scaledValues(
   return { x: out, spread, scale: { values, stored: scaleType, per } };
 }
 
-/** The vectors of one book, row after row: values, weights [n, dim] and the places of their codes [n]. */
-function gathered(work: Work, book: number): { value: Float32Array; weight: Float32Array | undefined; cells: Uint32Array } {
-  const { x, weights, spread, rows, cols, dim, high, wide, across } = work;
+/** The rows [top, bottom) and columns [left, right) of a book. */
+function partOf({ rows, cols, high, wide, across }: Work, book: number) {
   const top = Math.floor(book / across) * high;
-  const bottom = Math.min(top + high, rows);
   const left = (book % across) * wide;
-  const right = Math.min(left + wide, cols);
+  return { top, bottom: Math.min(top + high, rows), left, right: Math.min(left + wide, cols) };
+}
+
+/** Where the codes of a book lie, row after row, [n]. */
+function cellsOf(work: Work, book: number): Uint32Array {
+  const { top, bottom, left, right } = partOf(work, book);
+  const { cols, dim } = work;
+  const cells = new Uint32Array(((bottom - top) * (right - left)) / dim);
+  let cell = 0;
+  for (let row = top; row < bottom; row++) for (let c = left; c < right; c += dim) cells[cell++] = (row * cols + c) / dim;
+  return cells;
+}
+
+/** The vectors of one book, row after row: values and weights [n, dim]. */
+function gathered(work: Work, book: number): { value: Float32Array; weight: Float32Array | undefined } {
+  const { x, weights, spread, rows, cols } = work;
+  const { top, bottom, left, right } = partOf(work, book);
   const n = (bottom - top) * (right - left);
   const value = new Float32Array(n);
   const weight = weights || spread ? new Float32Array(n) : undefined;
-  const cells = new Uint32Array(n / dim);
   const byColumn = weights?.length === cols && rows * cols !== cols;
-  for (let row = top, at = 0, cell = 0; row < bottom; row++) {
+  for (let row = top, at = 0; row < bottom; row++) {
     const base = row * cols;
     value.set(x.subarray(base + left, base + right), at);
     if (weight) {
@@ -188,10 +205,9 @@ function gathered(work: Work, book: number): { value: Float32Array; weight: Floa
         weight[at + c - left] = (weights ? weights[byColumn ? c : base + c]! : 1) * s * s;
       }
     }
-    for (let c = left; c < right; c += dim) cells[cell++] = (base + c) / dim;
     at += right - left;
   }
-  return { value, weight, cells };
+  return { value, weight };
 }
 
 function learned(work: Work, options: CodebookOptions): Float32Array {
@@ -210,8 +226,9 @@ function learned(work: Work, options: CodebookOptions): Float32Array {
       );
     }
   }
-  floatTypes[stored].roundRun(out, 0, out.length);
-  return out;
+  return out.map((value, i) =>
+    storedValue(stored, value, 'a value of a codebook', `${work.name}, book ${work.before + Math.floor(i / (entries * dim))}`),
+  );
 }
 
 /** At most `most` vectors, evenly spread over all. */

@@ -3,7 +3,7 @@ import { Random } from '../../numeric/random.ts';
 import { golden, goldenJson } from '../grid/golden.fixture.node.ts';
 import { bestCenters, centersOf, lineError, lloyd } from './cluster-line.ts';
 import { gaussianError, gaussianLevels } from './gaussian.ts';
-import { binned, sortPoints } from './sorted-points.ts';
+import { binned, condensedPoints, sortPoints } from './sorted-points.ts';
 
 const file = golden('codebooks/lloyd_max');
 interface Facts {
@@ -103,3 +103,27 @@ function numpyExp(x: number): number {
   const at = (terms: number[]) => terms.map(f).reduce((sum, term) => f(sum * t + term));
   return f(at(up) / at(down)) * 2 ** steps;
 }
+
+describe('more numbers than are sorted', () => {
+  const random = new Random(9);
+  // Tails of six decades: bins of equal width would hold nearly all values in one.
+  const x = Float32Array.from({ length: 300_000 }, () => random.gaussian() * 10 ** (6 * random.uniform() ** 8 - 3));
+  const weights = Float32Array.from(x, (_, i) => 1 + (i % 5));
+
+  it.each([undefined, weights])('points stand for all values: weight, mean, and what centers cost', (w) => {
+    const points = condensedPoints(x, w);
+    const all = sortPoints(x, w);
+    expect(points.value.length).toBeLessThan(all.value.length / 2);
+    expect(points.value.every((value, i) => i === 0 || value >= points.value[i - 1]!)).toBe(true);
+    const sum = (a: Float64Array, b?: Float64Array) => a.reduce((s, one, i) => s + one * (b ? b[i]! : 1), 0);
+    expect(sum(points.weight)).toBeCloseTo(sum(all.weight), 3);
+    expect(sum(points.weight, points.value) / sum(all.weight, all.value)).toBeCloseTo(1, 9);
+    const exact = lloyd(all, bestCenters(binned(all, 2048), 16), 100);
+    const cost = lineError(all, centersOf(x, 16, w));
+    expect(cost / exact.error).toBeLessThan(1 + 1e-4);
+  });
+
+  it('weights of nothing count as one each', () => {
+    expect(condensedPoints(x, new Float32Array(x.length))).toEqual(condensedPoints(x));
+  });
+});

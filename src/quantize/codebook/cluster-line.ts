@@ -3,7 +3,7 @@
  * dynamic programming (Wang and Song, Ckmeans.1d.dp, 2011), and no start has to be guessed.
  */
 
-import { binned, type SortedPoints, sortPoints } from './sorted-points.ts';
+import { binned, condensedPoints, type SortedPoints, sortPoints } from './sorted-points.ts';
 
 /** Running sums of w, w x and w x² about the mean, [n + 1]: the cost of any run of points in a few operations. */
 export interface Sums {
@@ -174,12 +174,15 @@ function countUpTo(value: Float64Array, limit: number): number {
 /** Points up to which the exact solution costs less than a few milliseconds at 16 centers. */
 const EXACT = 2048;
 
+/** Numbers up to which all of them are sorted: that takes a hundred bytes each. */
+const SORTED = 2 ** 18;
+
 /**
  * k centers for numbers: the exact optimum of up to 2048 distinct values; of more, the optimum of 2048 bins, then Lloyd's iteration
- * on all of them. Ascending, [k].
+ * on all of them (of more than 2^18 on `condensedPoints`). Ascending, [k].
  */
 export function centersOf(x: ArrayLike<number>, k: number, weights?: ArrayLike<number>): Float64Array {
-  const points = sortPoints(x, weights);
+  const points = x.length <= SORTED ? sortPoints(x, weights) : condensedPoints(x, weights);
   if (points.value.length <= EXACT) return bestCenters(points, k);
   return lloyd(points, bestCenters(binned(points, EXACT), k), 100).centers;
 }

@@ -33,6 +33,46 @@ export function sortPoints(x: ArrayLike<number>, weights?: ArrayLike<number>): S
 const asFloat = new Float32Array(1);
 const asBits = new Uint32Array(asFloat.buffer);
 
+/** The leading bits of an f32 that a bin of `condensedPoints` shares: sign, exponent and 11 of the 23 bits behind it. */
+const BIN_BITS = 20;
+
+/**
+ * `sortPoints` of many numbers in memory that does not grow with them: values that agree in their leading bits (to 1 part in 2048)
+ * become one point at their mean with their weight.
+ */
+export function condensedPoints(x: ArrayLike<number>, weights?: ArrayLike<number>): SortedPoints {
+  const sums = new Float64Array(2 ** BIN_BITS);
+  const totals = new Float64Array(2 ** BIN_BITS);
+  const add = (weightOf: (i: number) => number): number => {
+    let points = 0;
+    for (let i = 0; i < x.length; i++) {
+      const w = weightOf(i);
+      if (!(w > 0)) continue;
+      const bin = orderedBits(x[i]!) >>> (32 - BIN_BITS);
+      if (totals[bin] === 0) points++;
+      sums[bin]! += w * x[i]!;
+      totals[bin]! += w;
+    }
+    return points;
+  };
+  const points = (weights && add((i) => weights[i]!)) || add(() => 1);
+  const out = { value: new Float64Array(points), weight: new Float64Array(points) };
+  for (let bin = 0, at = 0; bin < totals.length; bin++) {
+    if (totals[bin] === 0) continue;
+    out.value[at] = sums[bin]! / totals[bin]!;
+    out.weight[at++] = totals[bin]!;
+  }
+  return out;
+}
+
+/** The bits of an f32 as an integer in the order of the values. */
+function orderedBits(value: number): number {
+  asFloat[0] = value;
+  // Bit patterns of floats are in order once the negative ones are turned around.
+  const pattern = asBits[0]!;
+  return (pattern >>> 31 ? ~pattern : pattern | 0x80000000) >>> 0;
+}
+
 /** The places of f32 values in ascending order, by a radix sort: comparing is slow where indices have to be sorted. */
 function ascending(values: Float64Array): Uint32Array {
   const n = values.length;
@@ -43,9 +83,7 @@ function ascending(values: Float64Array): Uint32Array {
     order[i] = i;
     asFloat[0] = values[i]!;
     isF32 &&= asFloat[0] === values[i];
-    // Bit patterns of floats are in order once the negative ones are turned around.
-    const pattern = asBits[0]!;
-    keys[i] = pattern >>> 31 ? ~pattern : pattern | 0x80000000;
+    keys[i] = orderedBits(values[i]!);
   }
   if (n < 128 || !isF32) return order.sort((a, b) => values[a]! - values[b]!);
   const starts = new Uint32Array(2049);

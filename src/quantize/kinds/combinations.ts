@@ -62,6 +62,19 @@ const vectors: Check = ({ scheme }) =>
       }
     : undefined;
 
+/** Feedback knows one book for all columns of a row, and a book holds whole vectors. */
+const columnBooks: Check = ({ scheme }) => {
+  if (scheme.kind !== 'codebook' || typeof scheme.per !== 'object') return undefined;
+  const { columns } = scheme.per;
+  if (columns % scheme.dim !== 0) {
+    const next = `choose a multiple of ${scheme.dim}`;
+    return { what: `books of so many columns do not hold whole vectors of ${scheme.dim}`, value: columns, next };
+  }
+  if (!scheme.rounding) return undefined;
+  const next = 'take per: row or tensor, or leave rounding out';
+  return { what: 'feedback needs one book for all columns of a row', value: `columns: ${columns}`, next };
+};
+
 const dynamicLevels: Check = ({ scheme }) => {
   if (scheme.rounding?.groups !== 'dynamic') return undefined;
   const next = 'say groups: static';
@@ -140,7 +153,17 @@ const apart: Check = ({ scheme, cols }) => {
   return { what: 'what is kept apart leaves no value of a row to quantize', value: taken, next: `keep fewer than ${cols} apart` };
 };
 
-const checks: readonly Check[] = [oneBit, integerAxes, vectors, dynamicLevels, byLoss, tensorScale, correction, apart];
+const checks: readonly Check[] = [
+  oneBit,
+  integerAxes,
+  vectors,
+  columnBooks,
+  dynamicLevels,
+  byLoss,
+  tensorScale,
+  correction,
+  apart,
+];
 
 /** Why a matrix of this shape cannot have this scheme; undefined where it can. */
 export function refusalOf(scheme: WeightScheme, [rows, cols]: readonly [rows: number, cols: number]): Refusal | undefined {

@@ -3,6 +3,7 @@
  *   x̂ = columnScale * grid((x without outliers) / columnScale) + a b, and outliers as they are
  */
 import type { TileForm } from '../../quantized/form.ts';
+import { valuesBefore } from '../../quantized/quota.ts';
 import type { QuantizedTile } from '../../quantized/types.ts';
 import { dequantizeTile } from '../dequantize.ts';
 import type { TilePlace } from '../quantize-matrix.ts';
@@ -11,7 +12,7 @@ import type { WeightScheme } from '../scheme.ts';
 import { sinqScales } from '../sinq.ts';
 import { lowRankOf } from '../split/low-rank.ts';
 import type { StatisticKind } from '../statistics.ts';
-import { APART, outlierColumns, outliersOf, sparsePerRow, withoutApart } from './apart.ts';
+import { APART, outlierColumns, outlierPlaces, outliersOf, sparsePerRow, withoutApart } from './apart.ts';
 import { kindOf } from './registry.ts';
 import type { InputStatistics, Survey } from './types.ts';
 
@@ -43,17 +44,28 @@ export function schemeSurveys(scheme: WeightScheme): 'limits' | 'matrix' | undef
   return scheme.balance || scheme.split?.lowRank ? 'matrix' : kindOf(scheme).surveys(scheme);
 }
 
-/** x: [rows of the place, cols]; where `schemeSurveys` says matrix all rows. */
-export function surveyScheme(x: Float32Array, place: TilePlace, scheme: WeightScheme, inputs: InputStatistics): Survey {
+/**
+ * @param x [rows of the place, cols]; where `schemeSurveys` says matrix all rows
+ * @param counts what a squared error in a column costs the output, [cols]
+ */
+export function surveyScheme(
+  x: Float32Array,
+  place: TilePlace,
+  scheme: WeightScheme,
+  inputs: InputStatistics,
+  counts = inputs.meansquare,
+): Survey {
+  const surveys = schemeSurveys(scheme);
+  if (!surveys) return {};
   const kind = kindOf(scheme);
   const cols = place.shape[1];
-  let found: Survey = scheme.balance
-    ? { columnScale: sinqScales(takenApart(x, place, scheme, inputs).rest, place.shape, { stored: 'f32' }).column }
-    : {};
+  const { rest, sparse } = takenApart(x, place, scheme, inputs, {}, counts);
+  // Chosen once: column scales and books that are found without these values belong to the rest.
+  let found: Survey = surveys === 'matrix' && sparse ? { sparse: sparse.col } : {};
+  if (scheme.balance) found = { ...found, columnScale: sinqScales(rest, place.shape, { stored: 'f32' }).column };
   if (kind.surveys(scheme)) {
     const { columnScale } = found;
     const space = columnScale ? inSpaceOf(columnScale, inputs) : inputs;
-    const { rest } = takenApart(x, place, scheme, space, found);
     found = { ...found, ...kind.survey(divided(rest, cols, columnScale), place, scheme, space) };
   }
   const { lowRank } = scheme.split ?? {};
@@ -123,10 +135,25 @@ export function takenApart(
   const cols = shape[1];
   const wide = columns && outlierColumns(x, inputs.absmax, cols, columns.count, name);
   const narrow = withoutApart(x, cols, undefined, wide);
-  const kept =
-    sparse &&
-    outliersOf(narrow, scoresOf(narrow, place, scheme, inputs, survey, counts), cols, sparsePerRow(sparse.share, cols), name);
+  const kept = sparse && sparseOf(narrow, place, scheme, inputs, survey, counts, sparsePerRow(sparse.share, cols));
   return { rest: withoutApart(narrow, cols, kept), ...(kept && { sparse: kept }), ...(wide && { columns: wide }) };
+}
+
+/** By what the survey has chosen for the matrix, or by the scores of these rows. */
+function sparseOf(
+  x: Float32Array,
+  place: TilePlace,
+  scheme: WeightScheme,
+  inputs: InputStatistics,
+  survey: Survey,
+  counts: Float32Array | undefined,
+  perRow: number,
+): NonNullable<QuantizedTile['sparse']> {
+  const { sparse } = survey;
+  const places = sparse
+    ? sparse.slice(valuesBefore(perRow, place.from), valuesBefore(perRow, place.to))
+    : outlierPlaces(scoresOf(x, place, scheme, inputs, survey, counts), place, perRow);
+  return outliersOf(x, places, place, perRow);
 }
 
 /**

@@ -134,7 +134,7 @@ export function surveyFed(tools: FeedTools, x: Float32Array, place: TilePlace, s
   const { split, ...rest } = scheme;
   const { lowRank, ...others } = split ?? {};
   const plain = { ...rest, ...(Object.keys(others).length > 0 && { split: others }) } as WeightScheme;
-  const found = surveyScheme(x, place, plain, inputs);
+  const found = surveyScheme(x, place, plain, inputs, countsOf(inputs.factor));
   if (!lowRank) return found;
   const cols = place.shape[1];
   const error = new Float32Array(x.length);

@@ -9,7 +9,7 @@ const largestScale = { six: 448, 'four-over-six': 256, search: 256 } as const;
 
 /** E2M1 in blocks of 16 under E4M3 under one f32 for the tensor. */
 export const nvfp4: Kind<Nvfp4Scheme> = {
-  needs: () => [],
+  needs: ({ weighted }) => (weighted ? ['meansquare'] : []),
   form: () => ({
     grid: { kind: 'minifloat', format: 'e2m1' },
     scale: { stored: 'e4m3', group: BLOCK, parent: { stored: 'f32', per: 'tensor' } },
@@ -17,11 +17,11 @@ export const nvfp4: Kind<Nvfp4Scheme> = {
   run: () => BLOCK,
   surveys: () => 'limits',
   survey: (x) => ({ limits: limitsOf(x) }),
-  quantize: (x, place, { scale }, { meansquare }, { limits }) =>
+  quantize: (x, place, { scale, weighted }, { meansquare }, { limits }) =>
     quantizeNvfp4(x, limits ? { ...place, survey: limits } : place, {
       scale,
       largestScale: largestScale[scale],
-      ...(meansquare && { weights: meansquare }),
+      ...(weighted && meansquare && { weights: meansquare }),
     }),
   stepLimit: () => undefined,
 };

@@ -18,6 +18,8 @@ export interface Survey {
   limits?: Limits;
   /** [cols] */
   columnScale?: Float32Array;
+  /** Columns of the values that are kept apart, row after row: those of the whole matrix. */
+  sparse?: Int32Array;
   /** [entries, dim] */
   book?: Float32Array;
   /** a [rows, rank], b [rank, cols] */

@@ -22,5 +22,6 @@ export {
   rotator,
 } from './rotation.ts';
 export { type AwqGrid, awqRoundTrip, type RoundTrip, schemeRoundTrip } from './round-trip.ts';
+export { type SinqFoldOptions, sinqFolds } from './sinq.ts';
 export { columnMax, type SmoothQuantOptions, smoothQuant, smoothScales, type TransformInputs } from './smoothquant.ts';
 export type { ModelRewrite, OnlineRotation, Skipped } from './types.ts';

@@ -18,7 +18,7 @@ export interface Skipped {
 /** What a transform does to a model, as data: `applyOperations` does it tile by tile. */
 export interface ModelRewrite {
   /** Method and parameters as JSON, for containers and reports. */
-  readonly description: Rewrite & { readonly kind: 'awq' | 'smoothquant' | 'quarot' };
+  readonly description: Rewrite & { readonly kind: 'awq' | 'smoothquant' | 'quarot' | 'sinq' };
   readonly operations: readonly TensorOperation[];
   /** Not function-preserving and applied after all `operations`: AWQ's clips. */
   readonly clips: readonly Extract<TensorOperation, { kind: 'clip' }>[];

@@ -20,7 +20,8 @@ const document = z.strictObject({
         tensors: z.array(z.string()).min(1),
         measure: z.enum(['hessian', 'meansquare', 'weights']),
         scale: positive,
-        probes: z.array(z.strictObject({ scheme: z.string(), error: positive, kl: z.number() })),
+        probes: z.array(z.strictObject({ scheme: z.string(), error: positive, kl: z.number(), klError: positive.optional() })),
+        floored: z.literal(true).optional(),
         choices: z.array(z.strictObject({ scheme, error: positive })).min(1),
       }),
     )

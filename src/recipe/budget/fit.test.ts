@@ -7,6 +7,7 @@ import { parseSensitivities } from './document.ts';
 import { fitLoss, fitTo, priceList } from './fit.ts';
 import { tensorGroups } from './groups.ts';
 import { type Assignment, rulesFor } from './rules.ts';
+import { solve } from './solve.ts';
 import type { Sensitivities } from './types.ts';
 
 const gguf: Recipe = parseRecipe({ version: 1, container: 'gguf' });
@@ -116,6 +117,22 @@ describe('fit', () => {
     await expect(fitTo(list, { bitsPerWeight: 1 })).rejects.toThrow(/bits per weight at least/);
     const whole = await fitTo(list, { bytes: 1e9 });
     expect(whole).toMatchObject({ loss: 0, whole: true });
+  });
+
+  test('the bound is one wherever the search stops: of what the file leaves for its tensors', async () => {
+    const list = await prices();
+    const choices = list.groups.map((one) => one.choices);
+    const message = await fitTo(list, { bytes: 100_000 }).catch((error: Error) => error.message);
+    const least = Number(/limit (\d+) bytes at least/.exec(message as string)![1]);
+    let smallest = 0;
+    for (let bytes = least; bytes < least + 12_000; bytes += 1500) {
+      const fitted = await fitTo(list, { bytes });
+      const tensors = fitted.groups.reduce((sum, group) => sum + group.bytes, 0);
+      const room = bytes - (fitted.plan.bytes - tensors);
+      expect(fitted.bound).toBeCloseTo(solve(choices, room)!.bound, 12);
+      if (fitted.plan.bytes === least && fitted.bound < 0.999 * fitted.loss) smallest++;
+    }
+    expect(smallest).toBeGreaterThan(0);
   });
 
   test('a limit of the loss: the least bytes that keep it', async () => {

@@ -38,7 +38,7 @@ export interface Fitted {
   /** Sum of the losses: nats of KL, or relative errors of outputs. */
   loss: number;
   unit: Sensitivities['unit'];
-  /** No choice within the same bytes of tensors has less. */
+  /** No choice has less whose tensors fit into what the budget leaves beside everything else in this file. */
   bound: number;
   groups: { tensors: string[]; scheme: string; bytes: number; loss: number }[];
   /** The scheme of each group of the price list. */
@@ -150,10 +150,16 @@ export async function fitTo(prices: PriceList, budget: Budget): Promise<Fitted> 
     // Until something fits, the most that was ever needed is set aside: else recipes of two lengths could alternate.
     beside = best ? own : Math.max(beside, own);
   }
-  if (best) return best;
-  const least = await fitted(prices, smallest(choices));
-  if (least.plan.bytes <= budget.bytes) return least;
+  const least = best ?? (await fitted(prices, smallest(choices)));
+  if (least.plan.bytes <= budget.bytes) return bounded(least, choices, budget.bytes);
   throw tooSmall(`${least.plan.bytes} bytes`, `${budget.bytes} bytes`);
+}
+
+/** The bound for the bytes that the tensors have in the end: what lies beside them changes with the recipe while the search goes on. */
+function bounded(found: Fitted, choices: readonly (readonly Choice[])[], budget: number): Fitted {
+  const cost = found.groups.reduce((sum, { bytes }) => sum + bytes, 0);
+  const bound = solve(choices, budget - (found.plan.bytes - cost))?.bound ?? found.bound;
+  return { ...found, bound: Math.min(bound, found.loss) };
 }
 
 /** The least bytes whose loss stays within a limit; undefined where even the best choices lose more. */
@@ -176,7 +182,8 @@ function tooSmall(limit: string, value: string): RecipeError {
 }
 
 function smallest(choices: readonly (readonly Choice[])[]): { chosen: number[]; cost: number; loss: number; bound: number } {
-  const chosen = choices.map((all) => all.reduce((best, one, i) => (one.cost < all[best]!.cost ? i : best), 0));
+  const isLess = (a: Choice, b: Choice) => a.cost < b.cost || (a.cost === b.cost && a.loss < b.loss);
+  const chosen = choices.map((all) => all.reduce((best, one, i) => (isLess(one, all[best]!) ? i : best), 0));
   const picked = choices.map((all, g) => all[chosen[g]!]!);
   const loss = picked.reduce((sum, one) => sum + one.loss, 0);
   return { chosen, cost: total(picked), loss, bound: loss };

@@ -22,7 +22,9 @@ export interface GroupSensitivity {
    */
   scale: number;
   /** The model's KL with only this group quantized. */
-  probes: readonly { scheme: string; error: number; kl: number }[];
+  probes: readonly { scheme: string; error: number; kl: number /** Standard error of kl. */; klError?: number }[];
+  /** The KL of the probe is not above its noise: the scale is a floor, not a measurement. */
+  floored?: true;
   /** Relative error of the outputs, summed over the tensors. */
   choices: readonly { scheme: Scheme; error: number }[];
 }

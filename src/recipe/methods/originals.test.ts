@@ -20,7 +20,7 @@ type Shape = readonly [rows: number, cols: number];
 function schemeOf(name: string, options: Partial<MethodOptions>): WeightScheme {
   const method = methodNamed(name);
   const given = { bits: method.bits[0]!, group: method.group, symmetric: method.symmetric ?? true, ...options };
-  const rest = { doubleQuant: false, alpha: 0.5, threshold: 6, kv: false };
+  const rest = { doubleQuant: false, alpha: 0.5, threshold: 6, kv: false, folded: false };
   return method.scheme!({ ...rest, ...given });
 }
 

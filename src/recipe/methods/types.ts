@@ -22,6 +22,8 @@ export interface MethodOptions {
   activationBits?: number;
   /** Keys and values are quantized too. */
   kv: boolean;
+  /** The output has no place for factors of columns. */
+  folded: boolean;
 }
 
 /** A ggml type whose levels are those of a method. Its own encoder may take other ones: search fits them to the error. */

@@ -10,6 +10,7 @@ import {
   type ModelRewrite,
   quarot,
   type RoundTrip,
+  sinqFolds,
   smoothQuant,
   type TransformInputs,
 } from '../../quantize/transform/index.ts';
@@ -57,6 +58,7 @@ const performers: Performers = {
     });
     return joinedRewrites(layers);
   },
+  sinq: ({ folds }, { spec, weight }) => sinqFolds(spec, { weight }, { folds }),
   quarot: (transform, { spec, weight }) => quarot(spec, weight, quarotOptions(transform)),
 };
 

@@ -156,10 +156,14 @@ async function probed(
       { signal, onChange: (done, total) => onProgress?.(`KL of one group at a time (${done} of ${total})`) },
     );
     let at = 0;
-    return sensitivities.map((one, i) => {
-      const probes = plans[i]!.map(({ scheme, error }) => ({ scheme: schemeLabel(scheme), error, kl: measured[at++]!.kl }));
-      return { ...one, probes, scale: scaleOf(probes) };
+    const probes = sensitivities.map((one, i) => {
+      const probes = plans[i]!.map(({ scheme, error }) => {
+        const { kl, error: klError } = measured[at++]!;
+        return { scheme: schemeLabel(scheme), error, kl, klError };
+      });
+      return { ...one, probes };
     });
+    return withScales(probes);
   } finally {
     await trial.close();
   }
@@ -172,9 +176,34 @@ function probesOf(choices: GroupSensitivity['choices']): { scheme: Scheme; error
   return best ? [best] : [];
 }
 
-/** KL = scale x error. A KL of 0 is one that f32 does not show. */
-function scaleOf([probe]: GroupSensitivity['probes']): number {
-  return probe ? Math.max(0, probe.kl) / probe.error : 0;
+/** Of the median scale: no group costs less for a unit of error, whatever a noisy probe says. */
+const LEAST_SHARE = 0.01;
+
+/**
+ * KL = scale x error. A KL that is not above its standard error says only that the scale is no larger than that: such a group would
+ * otherwise be free. Groups without a probe lose nothing in any scheme.
+ */
+export function withScales(groups: readonly GroupSensitivity[]): GroupSensitivity[] {
+  const raw = groups.map(({ probes: [probe] }) => (probe ? Math.max(probe.kl, probe.klError ?? 0, 0) / probe.error : undefined));
+  const known = raw.filter((scale) => scale !== undefined).sort((a, b) => a - b);
+  const least = LEAST_SHARE * (known[Math.floor(known.length / 2)] ?? 0);
+  return groups.map((group, i) => {
+    const scale = Math.max(raw[i] ?? 0, raw[i] === undefined ? 0 : least);
+    const [probe] = group.probes;
+    const isFloor = probe !== undefined && scale > Math.max(probe.kl, 0) / probe.error;
+    return { ...group, scale, ...(isFloor && { floored: true as const }) };
+  });
+}
+
+/** What people should know of the measurements before they trust what follows from them. */
+export function sensitivityWarnings({ groups }: Pick<Sensitivities, 'groups'>): string[] {
+  const floored = groups.filter((group) => group.floored);
+  if (floored.length === 0) return [];
+  const names = floored.map(({ tensors }) => tensors[0]);
+  const some = names.length > 3 ? `${names.slice(0, 3).join(', ')} ...` : names.join(', ');
+  return [
+    `the KL of ${floored.length} of ${groups.length} groups is within its noise, and a floor stands for it: ${some}; a longer --text measures better`,
+  ];
 }
 
 /** All tensors in one scheme. */

@@ -3,10 +3,11 @@ import { RecipeError } from '../../errors.ts';
 import type { Model } from '../../format/types.ts';
 import { loadKernels } from '../../kernels/kernels.ts';
 import { type Fitted, fitLoss, fitTo, type PriceList, priceList } from '../../recipe/budget/fit.ts';
+import type { Sensitivities } from '../../recipe/budget/types.ts';
 import { parameters } from '../../recipe/resolve.ts';
-import { parseRecipe } from '../../recipe/schema.ts';
+import { parseRecipe, type Recipe } from '../../recipe/schema.ts';
 import { runnableSpec } from '../language.ts';
-import { changeOf, measureSensitivities, type SensitivityOptions } from './measure.ts';
+import { changeOf, measureSensitivities, type SensitivityOptions, sensitivityWarnings } from './measure.ts';
 import { type Runtime, runtimeNamed } from './runtimes.ts';
 import { type Divergence, Trial } from './trial.ts';
 
@@ -20,6 +21,8 @@ export interface RecommendOptions extends SensitivityOptions {
   maxKl?: number;
   /** Text on which the three are measured, apart from that of the calibration: ids [windows, window]. */
   evidence?: { ids: Int32Array; window: number };
+  /** Where the sensitivities of a base recipe come from, instead of a measurement by these options. */
+  sensitivities?(base: Recipe): Promise<Sensitivities>;
 }
 
 export interface Recommendation extends Fitted {
@@ -55,7 +58,7 @@ export async function recommend(model: Model, options: RecommendOptions): Promis
   const wide = 4 * parameters(model);
   if (room <= 0 || (runtime.weights === 'f32' && wide > room)) throw noRoom(options, kvCache, room <= 0 ? undefined : wide);
   const base = parseRecipe({ version: 1, container: runtime.container });
-  const sensitivities = await measureSensitivities(model, base, options);
+  const sensitivities = await (options.sensitivities?.(base) ?? measureSensitivities(model, base, options));
   const prices = await priceList(model, base, sensitivities, { context: options.context });
   const best = await fitTo(prices, { bytes: runtime.weights === 'f32' ? Number.MAX_SAFE_INTEGER : room });
   const { smallest, balanced, warnings } = await smaller(prices, best, options.maxKl ?? ACCEPTABLE_KL);
@@ -69,7 +72,7 @@ export async function recommend(model: Model, options: RecommendOptions): Promis
       const memory = { weights, kvCache, total: weights + kvCache };
       return { ...fitted, label, memory, ...(measured && { measured: measured[label] }) };
     }),
-    warnings: [...(runtime.note === undefined ? [] : [runtime.note]), ...warnings],
+    warnings: [...(runtime.note === undefined ? [] : [runtime.note]), ...warnings, ...sensitivityWarnings(sensitivities)],
   };
 }
 

@@ -13,7 +13,7 @@ import { parseRecipe } from '../../recipe/schema.ts';
 import { languageModel } from '../language.ts';
 import { RowReader } from '../row-reader.ts';
 import { relativeErrors } from './errors.ts';
-import { changeOf, checkSensitivities, measureSensitivities } from './measure.ts';
+import { changeOf, checkSensitivities, measureSensitivities, sensitivityWarnings, withScales } from './measure.ts';
 import { roundTrip } from './round-trip.ts';
 import { Trial } from './trial.ts';
 import { sensitivityWindows } from './windows.ts';
@@ -86,6 +86,26 @@ describe('errors of one matrix', () => {
     const other = await syntheticBag([['b', randomTensor([64, 256], 1)]]);
     await expect(checkSensitivities(found, other, gguf, 's')).rejects.toThrow(/on another model/);
   });
+});
+
+test('a KL within its noise makes no group free: the scale is that of the noise, and at least 1 % of the median', () => {
+  const group = (name: string, kl: number, klError: number) => ({
+    ...{ tensors: [name], measure: 'hessian' as const, scale: 1, choices: [] },
+    probes: [{ scheme: 'q4_k', error: 0.01, kl, klError }],
+  });
+  const lossless = { tensors: ['e'], measure: 'hessian' as const, scale: 1, choices: [], probes: [] };
+  const groups = withScales([
+    group('a', 2e-3, 1e-4),
+    group('b', 4e-3, 1e-4),
+    group('c', -3e-5, 1e-4),
+    group('d', -1e-6, 1e-9),
+    group('f', 3e-3, 1e-4),
+    lossless,
+  ]);
+  expect(groups.map(({ scale }) => scale)).toEqual([0.2, 0.4, 0.01, 0.002, 0.3, 0].map((scale) => expect.closeTo(scale, 12)));
+  expect(groups.map(({ floored }) => floored ?? false)).toEqual([false, false, true, true, false, false]);
+  expect(sensitivityWarnings({ groups })).toEqual([expect.stringMatching(/KL of 2 of 6 groups is within its noise.*: c, d;/)]);
+  expect(sensitivityWarnings({ groups: groups.slice(0, 2) })).toEqual([]);
 });
 
 describe('on the default model', () => {
