@@ -177,7 +177,7 @@ describe.each(models)('%s', (folder) => {
       const rewrite = await awq(
         spec,
         { weight, statistic },
-        { kernels, roundTrip: schemeRoundTrip(scheme), scales, grid: 3, clip },
+        { kernels, roundTripOf: () => schemeRoundTrip(scheme), scales, grid: 3, clip },
       );
       expect(rewrite.searches).toHaveLength(4 * spec.layers);
       expect(rewrite.clips).toHaveLength(clip ? 5 * spec.layers : 0);

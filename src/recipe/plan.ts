@@ -137,6 +137,14 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
   const output = outputOf(options.output ?? `model${extension}`, container.output, container.extensions);
   const source = await fingerprint(model.checkpoint);
   const quantized = schemes.some(({ scheme }) => isQuantized(scheme));
+  const searching = parsed.transforms?.find(({ kind }) => kind === 'awq');
+  if (searching && !schemes.some(({ tensor, scheme }) => tensor.layer !== undefined && isQuantized(scheme))) {
+    throw new RecipeError({
+      what: 'a search of scales tries how the linears will be rounded, and none of them is quantized',
+      where: `transforms: ${searching.kind}`,
+      next: 'leave the transform out, or quantize linears',
+    });
+  }
   const looks = rewritten && (await looksOf(model, rewritten, schemes));
   const calibration = plannedCalibration(subject, parsed, schemes, looks, options);
   // Static inputs and losses are those of the rewritten model as it runs.

@@ -11,7 +11,8 @@ export interface ScaleSearch {
   readonly weightMean?: Float32Array;
   /** Scales of channels [n] -> of columns [cols]; default: they are the same. */
   readonly spread?: (scales: Float32Array) => Float32Array;
-  readonly roundTrip: RoundTrip;
+  /** Of each weight. */
+  readonly roundTrips: readonly RoundTrip[];
   /** Of candidates Q(W s) / s, [out, cols] each. */
   readonly loss: (candidates: readonly Float32Array[]) => number | Promise<number>;
   /** Ratios i / grid, i in [0, grid) (20): never 1. */
@@ -28,13 +29,13 @@ export interface ScaleChoice {
 
 /** Of equal losses the smaller ratio wins. */
 export async function searchScale(search: ScaleSearch): Promise<ScaleChoice> {
-  const { weights, cols, absmean, weightMean, spread = (s) => s, roundTrip, loss, grid = 20 } = search;
+  const { weights, cols, absmean, weightMean, spread = (s) => s, roundTrips, loss, grid = 20 } = search;
   const candidates = weights.map((w) => new Float32Array(w.length));
   const losses: number[] = [];
   let best = 0;
   for (let i = 0; i < grid; i++) {
     const s = spread(awqScales(absmean, i / grid, weightMean));
-    for (const [n, w] of weights.entries()) scaledRoundTrip(w, s, cols, roundTrip, candidates[n]!);
+    for (const [n, w] of weights.entries()) scaledRoundTrip(w, s, cols, roundTrips[n]!, candidates[n]!);
     losses.push(await loss(candidates));
     if (losses[i]! < losses[best]!) best = i;
   }

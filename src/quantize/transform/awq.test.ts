@@ -70,7 +70,12 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
       const cols = x.length / 512;
       expect(worstRelative(absmeanOf(x, cols), golden.tensor(`x_mean.${expected.layers[0]}`))).toBeLessThan(1e-5);
       const exact = outputs(inspected, weights);
-      const search = { weights: names.map((name) => weights.get(name)!), cols, absmean: absmeanOf(x, cols), roundTrip };
+      const search = {
+        weights: names.map((name) => weights.get(name)!),
+        cols,
+        absmean: absmeanOf(x, cols),
+        roundTrips: names.map(() => roundTrip),
+      };
       const found = await searchScale({
         ...search,
         loss: (candidates) =>
@@ -144,7 +149,7 @@ describe('mit-han-lab/llm-awq d6e797a, a Llama layer in 4 bits, groups of 64', (
       return kind === 'absmean' ? absmeanOf(x, x.length / 512) : hessianOf(x, x.length / 512);
     };
     const weight = async (name: string) => weights.get(name)!;
-    const rewrite = await awqLayer(spec, 0, { weight, statistic }, { kernels, roundTrip });
+    const rewrite = await awqLayer(spec, 0, { weight, statistic }, { kernels, roundTripOf: () => roundTrip });
     expect(rewrite.searches.map(({ linears }) => linears.length)).toEqual([3, 1, 2, 1]);
     // o and down are looked at alone in the original too.
     expect(rewrite.searches.map(({ ratio }) => ratio).filter((_, i) => i % 2 === 1)).toEqual([0.5, 0.45]);
@@ -238,7 +243,7 @@ describe('casper-hansen/AutoAWQ 88e4c76 (= 0.2.9), an MLP', () => {
       cols,
       absmean,
       ...(c.duo && { weightMean: means }),
-      roundTrip,
+      roundTrips: [roundTrip, roundTrip],
       loss: ([g, u]) => meanSquare(inner(g!, u!), exact),
     });
     expect(worstRelative(both.losses, c.mlp.losses)).toBeLessThan(1e-4);
@@ -251,7 +256,7 @@ describe('casper-hansen/AutoAWQ 88e4c76 (= 0.2.9), an MLP', () => {
       cols,
       absmean,
       ...(c.duo && { weightMean: weightMeans([gate], cols, c.group_size) }),
-      roundTrip,
+      roundTrips: [roundTrip],
       loss: ([g]) => output.total(g!.map((q, i) => gate[i]! - q)) / 128,
     });
     expect(worstRelative(alone.losses, c.linear_gate_alone.losses)).toBeLessThan(1e-4);
@@ -354,7 +359,12 @@ describe('scales', () => {
   const roundTrip = schemeRoundTrip(scheme);
 
   it.each(['activations', 'duo'] as const)('by %s: o of shared value heads gets shared scales', async (scales) => {
-    const rewrite = await awqLayer(spec, 0, { weight, statistic }, { kernels, roundTrip, scales, clip: false });
+    const rewrite = await awqLayer(
+      spec,
+      0,
+      { weight, statistic },
+      { kernels, roundTripOf: () => roundTrip, scales, clip: false },
+    );
     expect(rewrite.skipped).toEqual([]);
     expect(rewrite.clips).toEqual([]);
     const of = (tensor: string, axis: string) =>
@@ -374,7 +384,7 @@ describe('scales', () => {
       spec,
       0,
       { weight, statistic },
-      { kernels, roundTrip, sharedHeads: 'skip', clip: false },
+      { kernels, roundTripOf: () => roundTrip, sharedHeads: 'skip', clip: false },
     );
     expect(skipped).toEqual([
       {
@@ -383,6 +393,23 @@ describe('scales', () => {
       },
     ]);
     expect(searches).toHaveLength(3);
+  });
+
+  it('what no quantized linear reads is left alone; each weight is tried as it will be rounded', async () => {
+    const eight = schemeRoundTrip({ ...scheme, bits: 8 });
+    const mixed = (name: string) => (/gate_proj|down_proj/.test(name) ? undefined : name.includes('q_proj') ? eight : roundTrip);
+    const options = { kernels, scales: 'activations' } as const;
+    const some = await awqLayer(spec, 0, { weight, statistic }, { ...options, roundTripOf: mixed });
+    expect(some.skipped).toEqual([
+      { linears: ['model.layers.0.mlp.down_proj.weight'], reason: 'none of the linears that read it is quantized' },
+    ]);
+    expect(some.clips.map(({ tensor }) => tensor.split('.').at(-2)).sort()).toEqual(['o_proj', 'up_proj', 'v_proj']);
+    const all = await awqLayer(spec, 0, { weight, statistic }, { ...options, roundTripOf: () => roundTrip });
+    const loss = ({ searches }: typeof all, of: string) => searches.find(({ linears }) => linears[0]!.includes(of))!.before;
+    // q at 8 bits loses next to nothing of what q, k and v lose at 3; gate nothing of what gate and up do.
+    expect(loss(some, 'q_proj')).toBeLessThan(0.7 * loss(all, 'q_proj'));
+    expect(loss(some, 'gate_proj')).toBeLessThan(0.7 * loss(all, 'gate_proj'));
+    expect(loss(some, 'o_proj')).toBe(loss(all, 'o_proj'));
   });
 
   it('clips lower the error of every group', async () => {
@@ -398,7 +425,8 @@ describe('scales', () => {
   });
 
   it('refuses statistics with NaN or of another width', async () => {
-    const broken = (values: Float32Array) => awqLayer(spec, 0, { weight, statistic: async () => values }, { kernels, roundTrip });
+    const broken = (values: Float32Array) =>
+      awqLayer(spec, 0, { weight, statistic: async () => values }, { kernels, roundTripOf: () => roundTrip });
     await expect(broken(new Float32Array(64).fill(NaN))).rejects.toThrow(NumericError);
     await expect(broken(new Float32Array(9))).rejects.toThrow(RecipeError);
   });

@@ -16,8 +16,11 @@ import type { ModelRewrite, Skipped } from './types.ts';
 
 export interface AwqOptions {
   readonly kernels: Kernels;
-  /** How weights will be quantized: `schemeRoundTrip(scheme)`, or `awqRoundTrip` for the arithmetic of the originals. */
-  readonly roundTrip: RoundTrip;
+  /**
+   * How a weight will be quantized: `schemeRoundTrip(scheme)`, or `awqRoundTrip` for the arithmetic of the originals; undefined where
+   * it stays as it is.
+   */
+  readonly roundTripOf: (weight: string) => RoundTrip | undefined;
   /** Scales by mean|x| alone (llm-awq, default), or with mean|w| (AutoAWQ's default). */
   readonly scales?: 'activations' | 'duo';
   /** Whether o is scaled where query heads share value heads: they share scales (default), or it is skipped as in the originals. */
@@ -81,7 +84,7 @@ export async function awqLayer(
   const folds = modelFolds(spec).filter((fold) => fold.layer === layer);
   const scalesOf = new Map<Fold, Float32Array>();
   for (const fold of folds) {
-    const reason = sharedHeads === 'skip' ? sharing(fold) : undefined;
+    const reason = (sharedHeads === 'skip' ? sharing(fold) : undefined) ?? unread(fold, options);
     if (reason !== undefined) {
       skipped.push({ linears: fold.to, reason });
       continue;
@@ -109,14 +112,23 @@ function sharing({ heads }: Fold): string | undefined {
   return `${heads.heads} query heads share ${heads.kvHeads} value heads: rows of v are not columns of o one by one`;
 }
 
+function unread({ to }: Fold, { roundTripOf }: AwqOptions): string | undefined {
+  return to.some((name) => roundTripOf(name)) ? undefined : 'none of the linears that read it is quantized';
+}
+
+/** A weight that stays as it is. */
+const untouched: RoundTrip = Object.assign(() => {}, { group: (cols: number) => cols });
+
 async function searchFold(
   fold: Fold,
   inputs: TransformInputs<'absmean' | 'hessian'>,
-  { kernels, roundTrip, scales = 'activations', grid = 20 }: AwqOptions,
+  { kernels, roundTripOf, scales = 'activations', grid = 20 }: AwqOptions,
 ): Promise<{ scales: Float32Array; search: AwqSearch }> {
   const { width: cols, to } = fold;
   const weights: Float32Array[] = [];
   for (const name of to) weights.push(await inputs.weight(name));
+  const roundTrips = to.map((name) => roundTripOf(name) ?? untouched);
+  const { group } = roundTrips.find((one) => one !== untouched)!;
   const absmean = await checked(inputs, fold, 'absmean', cols);
   const output = new OutputLoss(kernels, await checked(inputs, fold, 'hessian', cols * cols), cols);
   const outputs = weights.reduce((rows, w) => rows + w.length / cols, 0);
@@ -133,16 +145,16 @@ async function searchFold(
     weights,
     cols,
     absmean: gather(absmean),
-    ...(scales === 'duo' && { weightMean: gather(weightMeans(weights, cols, roundTrip.group(cols))) }),
+    ...(scales === 'duo' && { weightMean: gather(weightMeans(weights, cols, group(cols))) }),
     spread: (s) => spreadScales(fold, s),
-    roundTrip,
+    roundTrips,
     loss: lossOf,
     grid,
   });
   const plain = () =>
-    weights.map((w) => {
+    weights.map((w, n) => {
       const rounded = w.slice();
-      roundTrip(rounded, cols);
+      roundTrips[n]!(rounded, cols);
       return rounded;
     });
   // Without weight means, the scales of ratio 0 are 1.
@@ -157,20 +169,24 @@ async function searchClips(
   scalesOf: ReadonlyMap<Fold, Float32Array>,
   operations: readonly TensorOperation[],
   inputs: TransformInputs<'absmean' | 'hessian'>,
-  { kernels, roundTrip }: AwqOptions,
+  { kernels, roundTripOf }: AwqOptions,
 ): Promise<ModelRewrite['clips']> {
   const tensors = new Map(modelTensors(spec).map((tensor) => [tensor.name, tensor]));
   const clips: ModelRewrite['clips'][number][] = [];
   for (const fold of folds) {
     const { width: cols, to } = fold;
-    const clipped = to.filter((name) => !['q', 'k'].includes(tensors.get(name)!.role));
+    const clipped = to.filter((name) => !['q', 'k'].includes(tensors.get(name)!.role) && roundTripOf(name));
     if (clipped.length === 0) continue;
-    const group = roundTrip.group(cols);
     const scales = scalesOf.get(fold);
-    const hessian = await checked(inputs, fold, 'hessian', cols * cols);
-    const loss = new OutputLoss(kernels, scales ? scaledHessian(hessian, spreadScales(fold, scales)) : hessian, cols, group);
+    const given = await checked(inputs, fold, 'hessian', cols * cols);
+    const hessian = scales ? scaledHessian(given, spreadScales(fold, scales)) : given;
+    const losses = new Map<number, OutputLoss>();
     for (const name of clipped) {
       const { shape } = tensors.get(name)!;
+      const roundTrip = roundTripOf(name)!;
+      const group = roundTrip.group(cols);
+      const loss = losses.get(group) ?? new OutputLoss(kernels, hessian, cols, group);
+      losses.set(group, loss);
       const weight = (await inputs.weight(name)).slice();
       applyOperations(weight, { name, shape, from: 0, to: shape[0]! }, operations);
       const { limits } = searchClip({ weight, loss, roundTrip });

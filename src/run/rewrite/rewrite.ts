@@ -201,8 +201,7 @@ async function findRewrite(
 ): Promise<FoundRewrite> {
   const spec = model.spec!;
   const reader = weightReader(model);
-  const { tensors } = plan.layout;
-  const linear = tensors.find(({ role, scheme }) => role === 'gate' && scheme.kind !== 'keep');
+  const roundTrips = new Map(plan.layout.tensors.map(({ source, scheme }) => [source, roundTripOf(scheme, kernels)]));
   try {
     return await performTransform(transform, {
       spec,
@@ -210,7 +209,7 @@ async function findRewrite(
       weight: reader,
       eachLayer: (kinds, visit) =>
         inputs ? eachStored(spec.layers, inputs, visit, options) : eachLayer(model, kinds, visit, options),
-      roundTrip: () => roundTripOf(linear?.scheme ?? { kind: 'keep' }, kernels),
+      roundTripOf: (name) => roundTrips.get(name),
     });
   } finally {
     await reader.close?.();

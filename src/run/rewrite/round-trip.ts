@@ -1,11 +1,10 @@
 /** How a search tries what a scheme does to a weight. */
-import { RecipeError } from '../../errors.ts';
 import { decodeRows, encodeRows as encodeBlocks } from '../../kernels/index.ts';
 import type { Kernels } from '../../kernels/kernels.ts';
 import { dequantizeTile } from '../../quantize/dequantize.ts';
 import { encodeRows } from '../../quantize/kinds/encode.ts';
 import { kindOf } from '../../quantize/kinds/registry.ts';
-import { type IntegerScheme, isWeightScheme, type Scheme, schemeLabel, type WeightScheme } from '../../quantize/scheme.ts';
+import { type IntegerScheme, isWeightScheme, type Scheme, type WeightScheme } from '../../quantize/scheme.ts';
 import type { RoundTrip } from '../../quantize/transform/index.ts';
 import { storage } from '../../tensor/storage.ts';
 
@@ -21,6 +20,7 @@ const searched: Partial<Record<string, IntegerScheme['range']>> = {
 };
 
 function coarse(scheme: WeightScheme): WeightScheme {
+  if ('weighted' in scheme && scheme.weighted) return { ...scheme, weighted: false };
   const range = scheme.kind === 'integer' ? searched[scheme.range] : undefined;
   if (scheme.kind !== 'integer' || !range) return scheme;
   const { rangeOptions = {} } = scheme;
@@ -28,8 +28,8 @@ function coarse(scheme: WeightScheme): WeightScheme {
   return { ...scheme, range, rangeOptions: { ...rangeOptions, steps, stride: COARSE.stride } };
 }
 
-/** Rounding to nearest by the scheme, whatever else it asks for: feedback works on what the transform leaves. */
-export function roundTripOf(scheme: Scheme, kernels: Kernels): RoundTrip {
+/** Rounding to nearest by the scheme, whatever else it asks for: feedback works on what the transform leaves. undefined: nothing is rounded. */
+export function roundTripOf(scheme: Scheme, kernels: Kernels): RoundTrip | undefined {
   if (isWeightScheme(scheme)) {
     const { rounding: _, split: __, balance: ___, ...rest } = scheme;
     const plain = coarse(rest);
@@ -48,9 +48,5 @@ export function roundTripOf(scheme: Scheme, kernels: Kernels): RoundTrip {
       w.set(decodeRows(kernels, type, encodeBlocks(kernels, type, w, cols), w.length));
     return Object.assign(apply, { group: () => Math.min(32, storage[type].block) });
   }
-  throw new RecipeError({
-    what: 'a search of scales needs to know what the linears become, and they are not quantized',
-    value: schemeLabel(scheme),
-    next: 'leave the transform out, or quantize them',
-  });
+  return undefined;
 }

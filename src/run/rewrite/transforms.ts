@@ -28,8 +28,8 @@ export interface TransformContext extends Pick<Reader, 'weight'> {
     visit: (layer: number, statistic: Reader['statistic']) => Promise<void>,
   ): Promise<void>;
   kernels: Kernels;
-  /** How the linears of the model will be quantized. */
-  roundTrip(): RoundTrip;
+  /** How a weight will be quantized; undefined where it stays as it is. */
+  roundTripOf(weight: string): RoundTrip | undefined;
 }
 
 export type FoundRewrite = ModelRewrite & { searches?: readonly AwqSearch[] };
@@ -51,7 +51,7 @@ const performers: Performers = {
     return smoothQuant(spec, { weight, statistic: async (linear) => absmax.get(linear)! }, { alpha, folds });
   },
   async awq({ scales, clip, grid }, { spec, weight, kernels, eachLayer, ...context }) {
-    const options = { kernels, roundTrip: context.roundTrip(), scales, clip, grid };
+    const options = { kernels, roundTripOf: context.roundTripOf, scales, clip, grid };
     const layers: AwqRewrite[] = [];
     await eachLayer(['absmean', 'hessian'], async (layer, statistic) => {
       layers.push(await awqLayer(spec, layer, { weight, statistic }, options));
