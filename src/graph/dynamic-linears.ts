@@ -64,7 +64,7 @@ export function dynamicInput(b: GraphBuilder, x: string): InputBytes {
 }
 
 /** y [.., out], called `name`, = s_x s_o Σ (x - z) w; its constants are called after the module. */
-export function dynamicProduct(
+function dynamicProduct(
   b: GraphBuilder,
   [codes, scale, zero]: InputBytes,
   name: string,

@@ -4,7 +4,6 @@ export {
   type DynamicLinears,
   dynamicInput,
   dynamicLinears,
-  dynamicProduct,
   type InputBytes,
 } from './dynamic-linears.ts';
 export { type EncodedGraph, type ExternalData, encodeGraph } from './encode.ts';
@@ -27,7 +26,7 @@ export {
 } from './model.ts';
 export type { Backend, RuntimeOptions } from './onnx-runtime.ts';
 export { PackedCache, packCache } from './packed-cache.ts';
-export { type PackedLinear, type PackedLinears, packedLinears, packedProduct } from './packed-linears.ts';
+export { type FewBitsProduct, fewBitsProduct, type PackedLinear, type PackedLinears, packedLinears } from './packed-linears.ts';
 export { applyPasses, bindWeights, type Pass } from './passes.ts';
 export { positionFeeds } from './positions.ts';
 export { cacheFeeds, quantizeCache } from './quantize-cache.ts';

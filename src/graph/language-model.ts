@@ -43,7 +43,7 @@ export interface LanguageModelOptions extends RuntimeOptions {
   /** Linears that compute in integers, others than in `inputs`. */
   integers?: IntegerLinears;
   /** What replaces linears by kernels of few bits, before weights are bound. */
-  kernels?: readonly Pass[];
+  passes?: readonly Pass[];
   /** How keys and values are stored; default: as they are. */
   kv?: KvScheme;
 }
@@ -208,12 +208,12 @@ class OnnxLanguageModel implements LoadedLanguageModel {
   }
 
   async #open(program: Program): Promise<Opened> {
-    const { inputs, kv, integers, kernels, rotations } = this.#options;
+    const { inputs, kv, integers, passes, rotations } = this.#options;
     let graph: Graph = buildModel(this.spec, programs[program]);
     if (rotations) graph = rotateOnline(graph, rotations);
     if (integers) graph = integerLinears(graph, integers);
     if (inputs) graph = quantizeInputs(graph, inputs);
-    if (kernels) graph = applyPasses(graph, kernels);
+    if (passes) graph = applyPasses(graph, passes);
     if (kv) graph = (program === 'decoder' ? packCache : quantizeCache)(graph, this.spec, kv);
     if (program === 'decoder') graph = await bindWeights(graph, this.#shared.reader);
     const session = await createSessionWith(this.#runtime, graph, this.#options);

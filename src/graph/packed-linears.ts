@@ -60,7 +60,7 @@ export function packedLinears(graph: Graph, linears: PackedLinears): Graph {
 }
 
 /** x [.., in] -> y [.., out], called `name`; its constants are called after the module. */
-export function packedProduct(
+function packedProduct(
   b: GraphBuilder,
   x: string,
   name: string,
@@ -78,13 +78,32 @@ export function packedProduct(
     const packed = nibbles(zero, blocks);
     from.push(constant('zero', { type: 'u8', dims: [packed.length], bytes: packed }));
   }
+  return fewBitsProduct(b, from, { name, width, outputs, bits: 4, block, inputs });
+}
+
+export interface FewBitsProduct {
+  name?: string;
+  width: number;
+  outputs: number;
+  /** 4 or 8. */
+  bits: number;
+  block: number;
+  inputs?: PackedLinear['inputs'];
+}
+
+/** The node alone. @param from x [.., in], codes u8 [out, in / block, block bits / 8], scales and maybe zeros */
+export function fewBitsProduct(
+  b: GraphBuilder,
+  from: readonly string[],
+  { name, width, outputs, bits, block, inputs = 'f32' }: FewBitsProduct,
+): string {
   return b.node('MatMulNBits', from, {
     name,
     domain: 'com.microsoft',
     attributes: {
       K: { int: width },
       N: { int: outputs },
-      bits: { int: 4 },
+      bits: { int: bits },
       block_size: { int: block },
       accuracy_level: { int: accuracyLevels[inputs] },
     },

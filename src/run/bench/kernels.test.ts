@@ -78,10 +78,10 @@ describe.each([
     const { inputs } = simulation;
     const simulated = await logitsOf(await loadLanguageModel(spec, simulation.reader, { threads: 1, inputs }), step);
     const pass = kernel.pass!(linears);
-    const computed = await logitsOf(await loadLanguageModel(spec, reader, { threads: 1, kernels: [pass] }), step);
+    const computed = await logitsOf(await loadLanguageModel(spec, reader, { threads: 1, passes: [pass] }), step);
     expect(distance(computed, simulated)).toBeLessThan(tolerance);
     // What quantization changes is far more, so that the kernel is no f32 product.
-    expect(distance(computed, plain)).toBeGreaterThan(Math.max(2e-2, 4 * tolerance));
+    expect(distance(computed, plain)).toBeGreaterThan(Math.max(1e-2, 3 * tolerance));
   });
 });
 
