@@ -51,7 +51,8 @@ const reasons: readonly (Reason & { explains: (facts: StepFacts) => boolean })[]
   {
     code: 'overhead',
     text: "overhead-bound: most of the step is the runtime's own time for its operators, which fewer bits do not shorten",
-    explains: ({ measured, roofline, expected }) => measured > apart * roofline && 2 * expected.overheadSeconds > measured - roofline,
+    explains: ({ measured, roofline, expected }) =>
+      measured > apart * roofline && 2 * expected.overheadSeconds > measured - roofline,
   },
   {
     code: 'cache',

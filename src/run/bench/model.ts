@@ -36,7 +36,7 @@ export interface BenchRun {
   batch: number;
   /** Of the prompt; before and after the middle of what is generated. */
   tokens: number;
-  /** Measured: by the median step. */
+  /** Measured: by the typical step. */
   tokensPerSecond: number;
   seconds: Times;
   predicted: {
@@ -126,10 +126,10 @@ function row(
   const at = { tokens, batch, cache };
   const roofline = decoderRoofline(size, precision, machine, phase, at);
   const memory = decoderRoofline(size, precision, probe.machine, phase, at);
-  const expected = withOverhead(roofline, overhead[phase].median);
+  const expected = withOverhead(roofline, overhead[phase].typical);
   const seconds = measured[phase];
   const computed = batch * (phase === 'prefill' ? tokens : 1);
-  const tokensPerSecond = computed / seconds.median;
+  const tokensPerSecond = computed / seconds.typical;
   return {
     kernel: kernel.name,
     precision: kernel.title,
@@ -153,10 +153,10 @@ function row(
       bytes,
       bandwidth: machine.bandwidth,
     },
-    ratio: expected.seconds / seconds.median,
-    rooflineRatio: roofline.seconds / seconds.median,
+    ratio: expected.seconds / seconds.typical,
+    rooflineRatio: roofline.seconds / seconds.typical,
     reasons: reasonsOf({
-      measured: seconds.median,
+      measured: seconds.typical,
       expected,
       roofline: roofline.seconds,
       memoryRoofline: memory.seconds,
