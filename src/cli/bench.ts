@@ -69,7 +69,21 @@ function peopleText({ machine, runs, operators, quantization }: BenchReport): st
   const parts = [
     `${title}, ${threads} threads: ${giga(rates.fp32)} Gop/s f32, ${giga(rates.int8)} Gop/s int8; reads ${reads}`,
     table(
-      ['', 'kernel', 'batch', 'tokens/s', 'predicted', 'ratio', 'roofline', 'in memory', 'overhead', 'bound by', 'reasons'],
+      [
+        '',
+        'kernel',
+        'batch',
+        'tokens/s',
+        'predicted',
+        'ratio',
+        'roofline',
+        'in memory',
+        'ms',
+        'products',
+        'overhead',
+        'bound by',
+        'reasons',
+      ],
       runs.map((run) => [
         run.phase,
         run.kernel,
@@ -79,11 +93,13 @@ function peopleText({ machine, runs, operators, quantization }: BenchReport): st
         run.ratio.toFixed(2),
         whole(run.predicted.roofline.tokensPerSecond),
         whole(run.predicted.memoryTokensPerSecond),
-        `${(1000 * run.predicted.overheadSeconds).toFixed(2)} ms`,
+        milliseconds(run.seconds.typical),
+        milliseconds(run.productSeconds),
+        milliseconds(run.predicted.overheadSeconds),
         run.predicted.bound,
         run.reasons.map(({ code }) => code).join(', '),
       ]),
-      [2, 3, 4, 5, 6, 7, 8],
+      [2, 3, 4, 5, 6, 7, 8, 9, 10],
     ),
     ...reasonLines(runs),
   ];
@@ -122,9 +138,14 @@ function operatorTable(rows: readonly OperatorRow[]): string {
 function reasonLines(runs: readonly BenchRun[]): string[] {
   const texts = new Map(runs.flatMap(({ reasons }) => reasons.map(({ code, text }) => [code, text] as const)));
   return [
-    'predicted: roofline at the bandwidth of this working set, plus the overhead of the runtime; ratio: measured by predicted',
+    'predicted: the roofline at the bandwidth of this working set, plus the overhead; ratio: measured by predicted; in memory: the roofline of weights that are not in a cache',
+    'ms: a step; products: its matrix products alone; overhead: the same operators with next to nothing to compute',
     ...[...texts].map(([code, text]) => `${code}: ${text}`),
   ];
+}
+
+function milliseconds(seconds: number): string {
+  return (1000 * seconds).toFixed(2);
 }
 
 function whole(rate: number): string {

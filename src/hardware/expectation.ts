@@ -25,26 +25,23 @@ export interface StepFacts {
   /** Without overhead: with the bandwidth of the working set, and with that of memory. */
   roofline: number;
   memoryRoofline: number;
-  /** Rows of inputs that pass together: tokens x batch. */
-  rows: number;
+  /** All matrix products of the step alone, measured at these shapes, quantization of their inputs included. */
+  products: number;
   /** Weights become floats before they are multiplied. */
   dequantizes: boolean;
-  /** Inputs are quantized while the model runs. */
-  quantizesInputs: boolean;
 }
 
 /** Measured and expected differ where one is so many times the other. */
 export const apart = 2;
 
-/** More than a few rows make a product large. */
-const fewRows = 64;
-
 export interface Reason {
-  code: 'overhead' | 'cache' | 'dequantization' | 'few-rows' | 'input-quantization' | 'beside-products' | 'faster-than-probe';
+  code: 'overhead' | 'cache' | 'dequantization' | 'small-products' | 'beside-products' | 'faster-than-probe';
   text: string;
 }
 
 const slower = ({ measured, expected }: StepFacts) => measured > apart * expected.seconds;
+/** Products alone are slower than the roofline says. */
+const slowProducts = ({ products, roofline }: StepFacts) => products > 1.5 * roofline;
 
 /** Each with the question whether it explains these facts. */
 const reasons: readonly (Reason & { explains: (facts: StepFacts) => boolean })[] = [
@@ -62,22 +59,17 @@ const reasons: readonly (Reason & { explains: (facts: StepFacts) => boolean })[]
   {
     code: 'dequantization',
     text: 'no low-bit arithmetic: weights become floats before they are multiplied',
-    explains: (facts) => facts.dequantizes && slower(facts),
+    explains: (facts) => facts.dequantizes && slower(facts) && slowProducts(facts),
   },
   {
-    code: 'input-quantization',
-    text: 'inputs are quantized while the model runs, operator by operator, which the roofline leaves out',
-    explains: (facts) => facts.quantizesInputs && slower(facts),
-  },
-  {
-    code: 'few-rows',
-    text: 'few rows: small products do not reach the rate of large ones',
-    explains: (facts) => slower(facts) && facts.rows > 1 && facts.rows < fewRows,
+    code: 'small-products',
+    text: 'the products alone, at these shapes, are slower than large ones: the kernel does not reach the probed rate or bandwidth',
+    explains: (facts) => !facts.dequantizes && slower(facts) && slowProducts(facts),
   },
   {
     code: 'beside-products',
-    text: 'normalization, softmax, the cache and the copy of logits are not in the roofline, or other work shares the machine',
-    explains: (facts) => slower(facts) && !(facts.dequantizes || facts.quantizesInputs),
+    text: 'normalization, attention, the cache and the copy of logits are not in the roofline, or other work shares the machine',
+    explains: (facts) => slower(facts) && (!slowProducts(facts) || facts.measured - facts.products > facts.products),
   },
   {
     code: 'faster-than-probe',

@@ -16,6 +16,7 @@ import type { Times } from './clock.ts';
 import { loadEmpty, measureSteps, type StepTimes, withKernel } from './decode.ts';
 import { type CodedLinears, type Kernel, type KernelName, kernels, precisionOfKernel, quantizedLinears } from './kernels.ts';
 import { machineAt, type Probe } from './probe.ts';
+import { openProducts } from './products.ts';
 
 export interface ModelBenchOptions extends LanguageModelOptions {
   kernels: readonly KernelName[];
@@ -39,6 +40,8 @@ export interface BenchRun {
   /** Measured: by the typical step. */
   tokensPerSecond: number;
   seconds: Times;
+  /** Of these, all matrix products, measured alone at these shapes. */
+  productSeconds: number;
   predicted: {
     tokensPerSecond: number;
     bound: Expectation['bound'];
@@ -90,18 +93,22 @@ export async function benchModel(
     const shared: WeightReader = (tensor) => reader(tensor);
     const language = await loadLanguageModel(spec, shared, withKernel(runtime, kernel, coded?.linears));
     const empty = await loadEmpty(spec, kernel, runtime);
+    const products = await openProducts(spec, shared, kernel, coded?.linears, runtime);
     try {
       for (const batch of batches) {
         onProgress?.(`${name}: batch ${batch}`);
         const at = { batch, promptTokens, tokens, ...(signal && { signal }) };
         const overhead = await measureSteps(empty, { ...at, runs: Math.min(runs, 2) });
         const measured = await measureSteps(language, { ...at, runs });
-        for (const phase of ['prefill', 'decode'] as const)
-          rows.push(row(spec, kernel, probe, options, phase, batch, measured, overhead));
+        for (const phase of ['prefill', 'decode'] as const) {
+          const alone = await products.seconds(phase === 'prefill' ? batch * promptTokens : batch);
+          rows.push(row(spec, kernel, probe, options, phase, batch, measured, overhead, alone));
+        }
       }
     } finally {
       await language.close();
       await empty.close();
+      await products.close();
     }
   }
   return rows;
@@ -116,6 +123,7 @@ function row(
   batch: number,
   measured: StepTimes,
   overhead: StepTimes,
+  products: number,
 ): BenchRun {
   const precision = precisionOfKernel(kernel, spec, block);
   // The decoder gives the logits of every token, not of the last one only.
@@ -138,6 +146,7 @@ function row(
     tokens,
     tokensPerSecond,
     seconds,
+    productSeconds: products,
     predicted: {
       tokensPerSecond: computed / expected.seconds,
       bound: expected.bound,
@@ -160,9 +169,8 @@ function row(
       expected,
       roofline: roofline.seconds,
       memoryRoofline: memory.seconds,
-      rows: computed,
+      products,
       dequantizes: kernel.weights === 'int4' && kernel.compute === 'fp32',
-      quantizesInputs: kernel.input !== undefined || kernel.name === 'int4-int8',
     }),
   };
 }

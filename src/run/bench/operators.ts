@@ -88,7 +88,7 @@ export const operatorCases: Readonly<Record<OperatorCase, CaseText>> = {
   'memory-bound-arithmetic': {
     expected: 'not faster',
     why: 'as many bytes are read, whatever multiplies them',
-    otherwise: `${unlike}the kernel in floats is bound by its arithmetic, not by memory`,
+    otherwise: `${unlike}the kernel in floats does not reach the bandwidth of memory`,
   },
   'embedding-lookup': {
     expected: 'not faster',
