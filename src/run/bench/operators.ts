@@ -102,7 +102,8 @@ export const operatorCases: Readonly<Record<OperatorCase, CaseText>> = {
   },
 };
 
-const width = 4096;
+/** Inputs and outputs of a large model's linear. */
+const largeWidth = 4096;
 /** Together beyond the last-level cache of most processors. */
 const farBytes = 96 * 2 ** 20;
 const fasterFrom = 1.15;
@@ -124,6 +125,9 @@ const weightBytes: Readonly<Record<ProductKind, number>> = {
 export interface OperatorOptions extends RuntimeOptions {
   /** Rows of a small and of a large batch. */
   rows?: readonly [few: number, many: number];
+  /** Inputs and outputs of the products (4096), and bytes of weights that no cache holds (96 MiB). */
+  width?: number;
+  far?: number;
   /** Of one measurement (0.15). */
   seconds?: number;
   onProgress?: (text: string) => void;
@@ -132,16 +136,19 @@ export interface OperatorOptions extends RuntimeOptions {
 
 /** @param machine the probed one, which predictions for accelerators are compared with */
 export async function benchOperators(machine: Machine, options: OperatorOptions = {}): Promise<OperatorRow[]> {
-  const { rows: [few, many] = [16, 128], seconds = 0.15, onProgress, signal, ...runtime } = options;
+  const { rows: [few, many] = [16, 128], width = largeWidth, far: bytes = farBytes, ...rest } = options;
+  const { seconds = 0.15, onProgress, signal, ...runtime } = rest;
+  const productSeconds = (kind: ProductKind, copies: number, rows: readonly number[], time = seconds) =>
+    timeProducts(kind, width, copies, rows, time, runtime);
   // Of one matrix: one row with all matrices in turn from memory, and rows of a single matrix that may stay in the cache.
   const far = new Map<ProductKind, number>();
   const near = new Map<string, number>();
   for (const kind of measuredKinds) {
     signal?.throwIfAborted();
     onProgress?.(`operators: ${kind} products`);
-    const copies = Math.ceil(farBytes / (weightBytes[kind] * width * width));
-    far.set(kind, (await productSeconds(kind, copies, [1], seconds, runtime))[0]! / copies);
-    const times = await productSeconds(kind, 1, [1, few, many], seconds, runtime);
+    const copies = Math.ceil(bytes / (weightBytes[kind] * width * width));
+    far.set(kind, (await productSeconds(kind, copies, [1]))[0]! / copies);
+    const times = await productSeconds(kind, 1, [1, few, many]);
     for (const [i, rows] of [1, few, many].entries()) near.set(`${kind} ${rows}`, times[i]!);
   }
   const product = (name: OperatorCase, kernel: ProductKind, baseline: ProductKind, rows: number, from: 'far' | 'near') => {
@@ -150,7 +157,7 @@ export async function benchOperators(machine: Machine, options: OperatorOptions 
     const operator = `product ${width} x ${width}${from === 'far' ? ', weights in memory' : ''}`;
     return rowOf({ case: name, kernel, baseline, operator, rows, bytesRatio }, of(kernel), of(baseline));
   };
-  near.set('int8-weights 1', (await productSeconds('int8-weights', 1, [1], 0, runtime))[0]!);
+  near.set('int8-weights 1', (await productSeconds('int8-weights', 1, [1], 0))[0]!);
   onProgress?.('operators: lookups and norms');
   const rows = [
     product('integer-products', 'int8', 'f32', many, 'near'),
@@ -161,18 +168,18 @@ export async function benchOperators(machine: Machine, options: OperatorOptions 
     product('cache-fit', 'int4-int8', 'f32', 1, 'near'),
     product('dequantization', 'int4', 'f32', few, 'near'),
     product('dequantization', 'int4', 'f32', many, 'near'),
-    asManyBytes(far.get('int8')!, far.get('f32')!),
+    asManyBytes(width, far.get('int8')!, far.get('f32')!),
     product('memory-bound-arithmetic', 'int4-int8', 'int4', 1, 'far'),
-    await lookup(1, seconds, runtime),
-    await lookup(many, seconds, runtime),
-    await norm(many, seconds, runtime),
+    await lookup(width, 1, seconds, runtime),
+    await lookup(width, many, seconds, runtime),
+    await norm(width, many, seconds, runtime),
     product('no-low-bit-kernel', 'int8-weights', 'f32', 1, 'near'),
   ];
-  return [...rows, ...acceleratorRows(many, machine)];
+  return [...rows, ...acceleratorRows(width, many, machine)];
 }
 
 /** Codes of 8 bits, and floats a quarter of them: time by bytes read, whatever they mean. */
-function asManyBytes(int8: number, f32: number): OperatorRow {
+function asManyBytes(width: number, int8: number, f32: number): OperatorRow {
   const operator = `product ${width} x ${width}, weights in memory`;
   const baseline = 'f32 of as many bytes';
   return rowOf({ case: 'memory-bound-arithmetic', kernel: 'int8', baseline, operator, rows: 1, bytesRatio: 1 }, int8, f32 / 4);
@@ -197,8 +204,9 @@ function rowOf(known: Known, seconds: number, baselineSeconds: number, predicted
 }
 
 /** A session of `copies` products of one input by matrices of their own; seconds of a run for each number of rows. */
-async function productSeconds(
+async function timeProducts(
   kind: ProductKind,
+  width: number,
   copies: number,
   rows: readonly number[],
   seconds: number,
@@ -206,7 +214,7 @@ async function productSeconds(
 ): Promise<number[]> {
   const b = new GraphBuilder('products');
   const x = b.input('x', 'f32', ['M', width]);
-  const make = productOf(b, x, kind);
+  const make = productOf(b, x, kind, width);
   for (let i = 0; i < copies; i++) b.output(`y.${i}`, make(i), 'f32', ['M', width]);
   const session = await createSession(b.build(), runtime);
   const times: number[] = [];
@@ -218,7 +226,7 @@ async function productSeconds(
   return times;
 }
 
-function productOf(b: GraphBuilder, x: string, kind: ProductKind): (i: number) => string {
+function productOf(b: GraphBuilder, x: string, kind: ProductKind, width: number): (i: number) => string {
   const block = 32;
   const size = width * width;
   if (kind === 'f32') {
@@ -244,9 +252,9 @@ function productOf(b: GraphBuilder, x: string, kind: ProductKind): (i: number) =
   };
 }
 
-/** Rows of a table [32768, 1024]: floats, and codes with a scale a row. */
-async function lookup(rows: number, seconds: number, runtime: RuntimeOptions): Promise<OperatorRow> {
-  const [vocab, hidden] = [32768, 1024];
+/** Rows of a table [8 width, width / 4]: floats, and codes with a scale a row. */
+async function lookup(width: number, rows: number, seconds: number, runtime: RuntimeOptions): Promise<OperatorRow> {
+  const [vocab, hidden] = [8 * width, width / 4];
   const ids = BigInt64Array.from({ length: rows }, (_, i) => BigInt((i * 7919) % vocab));
   const measure = async (type: Extract<ElementType, 'f32' | 'i8'>) => {
     const b = new GraphBuilder('lookup');
@@ -263,8 +271,8 @@ async function lookup(rows: number, seconds: number, runtime: RuntimeOptions): P
   return rowOf(known, await measure('i8'), await measure('f32'));
 }
 
-/** RMSNorm of rows of 4096: floats, and 8-bit codes on both sides. */
-async function norm(rows: number, seconds: number, runtime: RuntimeOptions): Promise<OperatorRow> {
+/** RMSNorm of rows: floats, and 8-bit codes on both sides. */
+async function norm(width: number, rows: number, seconds: number, runtime: RuntimeOptions): Promise<OperatorRow> {
   const measure = async (coded: boolean) => {
     const b = new GraphBuilder('norm');
     const x = b.input('x', coded ? 'u8' : 'f32', ['N', width]);
@@ -302,7 +310,7 @@ async function sessionSeconds(
 }
 
 /** The large product by published rates of accelerators: int8 against fp16 there, or where only int8 has a rate, against f32 here. */
-function acceleratorRows(rows: number, here: Machine): OperatorRow[] {
+function acceleratorRows(width: number, rows: number, here: Machine): OperatorRow[] {
   const seconds = (machine: Machine, compute: 'int8' | 'fp16' | 'fp32') => {
     const bytes = (width * width * { int8: 8, fp16: 16, fp32: 32 }[compute]) / 8;
     return roofline({ operations: 2 * rows * width * width, bytes }, machine, compute).seconds;
