@@ -36,6 +36,7 @@ describe('reasons', () => {
   test.each<[string, Parameters<typeof facts>[0], string[]]>([
     ['most of the step is overhead', { measured: 5e-3, overhead: 3.5e-3 }, ['overhead']],
     ['the cache is faster than memory', { measured: 1.2e-3, memoryRoofline: 8e-3 }, ['cache']],
+    ['weights come from memory', { measured: 6e-3, memoryRoofline: 6e-3 }, ['evicted', 'beside-products']],
     ['weights are widened', { measured: 5e-3, products: 4e-3, dequantizes: true }, ['dequantization']],
     ['products are slow', { measured: 5e-3, products: 4e-3 }, ['small-products']],
     ['products are slow, and the rest too', { measured: 5e-3, products: 2e-3 }, ['small-products', 'beside-products']],

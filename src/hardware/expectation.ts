@@ -35,7 +35,7 @@ export interface StepFacts {
 export const apart = 2;
 
 export interface Reason {
-  code: 'overhead' | 'cache' | 'dequantization' | 'small-products' | 'beside-products' | 'faster-than-probe';
+  code: 'overhead' | 'cache' | 'evicted' | 'dequantization' | 'small-products' | 'beside-products' | 'faster-than-probe';
   text: string;
 }
 
@@ -55,6 +55,15 @@ const reasons: readonly (Reason & { explains: (facts: StepFacts) => boolean })[]
     code: 'cache',
     text: 'cache-resident: the weights stay in the cache, which is read faster than memory',
     explains: ({ measured, memoryRoofline, roofline }) => apart * measured < memoryRoofline && 1.5 * roofline < memoryRoofline,
+  },
+  {
+    code: 'evicted',
+    text: 'the probe read as many bytes from the cache, the step reads weights from memory: they barely fit, or other work shares the cache',
+    explains: (facts) =>
+      slower(facts) &&
+      2 * facts.products < facts.measured &&
+      1.5 * facts.roofline < facts.memoryRoofline &&
+      facts.measured < 1.25 * (facts.memoryRoofline + facts.expected.overheadSeconds),
   },
   {
     code: 'dequantization',

@@ -1,6 +1,6 @@
 /**
  * Single operators with weights far beyond the cache: where few bits are faster, and where not. Figures of a large model's matrices, whatever
- * model is measured. Weights are constants of any value; the same bytes serve several matrices, which the runtime holds apart.
+ * model is measured. Weights are constants of any value.
  */
 import {
   bytesOf,
@@ -107,6 +107,7 @@ const largeWidth = 4096;
 /** Together beyond the last-level cache of most processors. */
 const farBytes = 96 * 2 ** 20;
 const fasterFrom = 1.15;
+const turns = 4;
 
 type ProductKind = 'f32' | 'int8' | 'int4' | 'int4-int8' | 'int8-weights';
 
@@ -138,26 +139,27 @@ export interface OperatorOptions extends RuntimeOptions {
 export async function benchOperators(machine: Machine, options: OperatorOptions = {}): Promise<OperatorRow[]> {
   const { rows: [few, many] = [16, 128], width = largeWidth, far: bytes = farBytes, ...rest } = options;
   const { seconds = 0.15, onProgress, signal, ...runtime } = rest;
-  const productSeconds = (kind: ProductKind, copies: number, rows: readonly number[], time = seconds) =>
-    timeProducts(kind, width, copies, rows, time, runtime);
   // Of one matrix: one row with all matrices in turn from memory, and rows of a single matrix that may stay in the cache.
   const far = new Map<ProductKind, number>();
   const near = new Map<string, number>();
-  for (const kind of measuredKinds) {
-    signal?.throwIfAborted();
-    onProgress?.(`operators: ${kind} products`);
-    const copies = Math.ceil(bytes / (weightBytes[kind] * width * width));
-    far.set(kind, (await productSeconds(kind, copies, [1]))[0]! / copies);
-    const times = await productSeconds(kind, 1, [1, few, many]);
-    for (const [i, rows] of [1, few, many].entries()) near.set(`${kind} ${rows}`, times[i]!);
-  }
+  onProgress?.('operators: products of weights in memory');
+  const copiesOf = (kind: ProductKind) => Math.ceil(bytes / (weightBytes[kind] * width * width));
+  const distant = await openAll((kind) => openProduct(kind, width, copiesOf(kind), runtime));
+  for (const [kind, time] of await inTurns(distant, 1, seconds, signal)) far.set(kind, time / copiesOf(kind));
+  onProgress?.('operators: products');
+  const single = await openAll((kind) => openProduct(kind, width, 1, runtime));
+  for (const rows of [1, few, many])
+    for (const [kind, time] of await inTurns(single, rows, seconds, signal)) near.set(`${kind} ${rows}`, time);
+  for (const one of [...distant.values(), ...single.values()]) await one.close();
+  const slow = await openProduct('int8-weights', width, 1, runtime);
+  near.set('int8-weights 1', await slow.best(1, 0));
+  await slow.close();
   const product = (name: OperatorCase, kernel: ProductKind, baseline: ProductKind, rows: number, from: 'far' | 'near') => {
     const of = (kind: ProductKind) => (from === 'far' ? far.get(kind)! : near.get(`${kind} ${rows}`)!);
     const bytesRatio = weightBytes[baseline] / weightBytes[kernel];
     const operator = `product ${width} x ${width}${from === 'far' ? ', weights in memory' : ''}`;
     return rowOf({ case: name, kernel, baseline, operator, rows, bytesRatio }, of(kernel), of(baseline));
   };
-  near.set('int8-weights 1', (await productSeconds('int8-weights', 1, [1], 0))[0]!);
   onProgress?.('operators: lookups and norms');
   const rows = [
     product('integer-products', 'int8', 'f32', many, 'near'),
@@ -203,50 +205,74 @@ function rowOf(known: Known, seconds: number, baselineSeconds: number, predicted
   };
 }
 
-/** A session of `copies` products of one input by matrices of their own; seconds of a run for each number of rows. */
-async function timeProducts(
-  kind: ProductKind,
-  width: number,
-  copies: number,
-  rows: readonly number[],
+interface TimedProduct {
+  /** Seconds of the best run with so many rows of inputs. */
+  best(rows: number, seconds: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+type TimedProducts = ReadonlyMap<ProductKind, TimedProduct>;
+
+async function openAll(open: (kind: ProductKind) => Promise<TimedProduct>): Promise<TimedProducts> {
+  const opened = new Map<ProductKind, TimedProduct>();
+  for (const kind of measuredKinds) opened.set(kind, await open(kind));
+  return opened;
+}
+
+/** Turns alternate, so that other work on the machine meets all kinds alike. */
+async function inTurns(
+  products: TimedProducts,
+  rows: number,
   seconds: number,
-  runtime: RuntimeOptions,
-): Promise<number[]> {
+  signal: AbortSignal | undefined,
+): Promise<Map<ProductKind, number>> {
+  const best = new Map<ProductKind, number>();
+  for (let turn = 0; turn < turns; turn++)
+    for (const [kind, product] of products) {
+      signal?.throwIfAborted();
+      const time = await product.best(rows, seconds / turns);
+      best.set(kind, Math.min(time, best.get(kind) ?? time));
+    }
+  return best;
+}
+
+/** `copies` products of one input, each by a matrix of other values: the runtime holds and multiplies equal ones only once. */
+async function openProduct(kind: ProductKind, width: number, copies: number, runtime: RuntimeOptions): Promise<TimedProduct> {
   const b = new GraphBuilder('products');
   const x = b.input('x', 'f32', ['M', width]);
   const make = productOf(b, x, kind, width);
   for (let i = 0; i < copies; i++) b.output(`y.${i}`, make(i), 'f32', ['M', width]);
   const session = await createSession(b.build(), runtime);
-  const times: number[] = [];
-  for (const n of rows) {
-    const feed: GraphTensor = { type: 'f32', dims: [n, width], data: ramp(n * width) };
-    times.push((await repeated(() => session.run({ x: feed }), seconds)).best);
-  }
-  await session.close();
-  return times;
+  return {
+    best: async (rows, seconds) => {
+      const feed: GraphTensor = { type: 'f32', dims: [rows, width], data: ramp(rows * width) };
+      return (await repeated(() => session.run({ x: feed }), seconds, 1)).best;
+    },
+    close: () => session.close(),
+  };
 }
 
 function productOf(b: GraphBuilder, x: string, kind: ProductKind, width: number): (i: number) => string {
   const block = 32;
   const size = width * width;
   if (kind === 'f32') {
-    const bytes = bytesOf(new Float32Array(size).fill(0.01));
-    return (i) => b.matmul(x, b.constant(`w.${i}`, { type: 'f32', dims: [width, width], bytes }));
+    const bytes = (i: number) => bytesOf(new Float32Array(size).fill(0.01 + i / 1000));
+    return (i) => b.matmul(x, b.constant(`w.${i}`, { type: 'f32', dims: [width, width], bytes: bytes(i) }));
   }
-  const bytes = new Uint8Array(size * Math.floor(weightBytes[kind] * 2) * 0.5).fill(0x39);
+  const bits = kind.startsWith('int8') ? 8 : 4;
+  const bytes = (i: number) => new Uint8Array((size * bits) / 8).fill(0x39 + i);
   if (kind === 'int8') {
     const [codes, scale, zero] = dynamicInput(b, x);
     const factor = b.mul(scale, b.float(0.01));
     return (i) => {
-      const w = b.constant(`w.${i}`, { type: 'i8', dims: [width, width], bytes });
+      const w = b.constant(`w.${i}`, { type: 'i8', dims: [width, width], bytes: bytes(i) });
       return b.mul(cast(b, b.node('MatMulInteger', [codes, w, zero]), 'f32'), factor);
     };
   }
-  const bits = kind === 'int8-weights' ? 8 : 4;
-  const scales = bytesOf(new Float32Array(size / block).fill(0.01));
+  const scales = () => bytesOf(new Float32Array(size / block).fill(0.01));
   return (i) => {
-    const w = b.constant(`w.${i}`, { type: 'u8', dims: [width, width / block, (block * bits) / 8], bytes });
-    const s = b.constant(`s.${i}`, { type: 'f32', dims: [size / block], bytes: scales });
+    const w = b.constant(`w.${i}`, { type: 'u8', dims: [width, width / block, (block * bits) / 8], bytes: bytes(i) });
+    const s = b.constant(`s.${i}`, { type: 'f32', dims: [size / block], bytes: scales() });
     const inputs = kind === 'int4-int8' ? 'int8' : 'f32';
     return fewBitsProduct(b, [x, w, s], { width, outputs: width, bits, block, inputs });
   };
