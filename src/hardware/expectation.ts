@@ -58,7 +58,7 @@ const reasons: readonly (Reason & { explains: (facts: StepFacts) => boolean })[]
   },
   {
     code: 'evicted',
-    text: 'the probe read as many bytes from the cache, the step reads weights from memory: they barely fit, or other work shares the cache',
+    text: 'as slow as with weights from memory, though the probe read as many bytes from the cache: they barely fit it, or other work shares it',
     explains: (facts) =>
       slower(facts) &&
       2 * facts.products < facts.measured &&
