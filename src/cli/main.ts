@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { FewbitsError, printable, RecipeError, VerificationError } from '../errors.ts';
 import { VERSION } from '../version.ts';
+import { benchCommand } from './bench.ts';
 import { calibrateCommand } from './calibrate.ts';
 import { compareCommand } from './compare.ts';
 import { convertCommand } from './convert.ts';
@@ -31,6 +32,7 @@ const commands = [
   generateCommand,
   forwardCommand,
   recommendCommand,
+  benchCommand,
   hardwareCommand,
 ];
 

@@ -8,6 +8,7 @@ import { checkActivations } from '../quantize/activations.ts';
 import { type AffineWeights, weightSums } from '../quantize/affine-product.ts';
 import type { ActivationScheme } from '../quantized/types.ts';
 import { GraphBuilder } from './builder.ts';
+import { transposed } from './dynamic-linears.ts';
 import { type InputCodes, inputCodes } from './input-codes.ts';
 import { bytesOf, type Constant, type Graph, type GraphNode } from './ir.ts';
 import { type Linear, linearsOf } from './linears.ts';
@@ -117,11 +118,4 @@ function product(
   }
   const steps = terms.reduce((left, term) => b.node('Sub', [left, term]));
   b.node('Mul', [b.mul(steps, scale), byOutput('scale', weight.scale)], { name });
-}
-
-/** [rows, cols] -> [cols, rows] */
-function transposed(codes: Int8Array, rows: number, cols: number): Int8Array {
-  const out = new Int8Array(codes.length);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < cols; c++) out[c * rows + r] = codes[r * cols + c]!;
-  return out;
 }

@@ -15,7 +15,7 @@ import type { Graph } from './ir.ts';
 import { buildModel, lossPieces, type ModelOptions } from './model.ts';
 import type { Backend, LoadedRuntime, RuntimeOptions } from './onnx-runtime.ts';
 import { PackedCache, packCache } from './packed-cache.ts';
-import { bindWeights } from './passes.ts';
+import { applyPasses, bindWeights, type Pass } from './passes.ts';
 import { positionFeeds } from './positions.ts';
 import { cacheFeeds, quantizeCache } from './quantize-cache.ts';
 import { type InputSchemes, quantizeInputs } from './quantize-inputs.ts';
@@ -42,6 +42,8 @@ export interface LanguageModelOptions extends RuntimeOptions {
   inputs?: InputSchemes;
   /** Linears that compute in integers, others than in `inputs`. */
   integers?: IntegerLinears;
+  /** What replaces linears by kernels of few bits, before weights are bound. */
+  passes?: readonly Pass[];
   /** How keys and values are stored; default: as they are. */
   kv?: KvScheme;
 }
@@ -206,11 +208,12 @@ class OnnxLanguageModel implements LoadedLanguageModel {
   }
 
   async #open(program: Program): Promise<Opened> {
-    const { inputs, kv, integers, rotations } = this.#options;
+    const { inputs, kv, integers, passes, rotations } = this.#options;
     let graph: Graph = buildModel(this.spec, programs[program]);
     if (rotations) graph = rotateOnline(graph, rotations);
     if (integers) graph = integerLinears(graph, integers);
     if (inputs) graph = quantizeInputs(graph, inputs);
+    if (passes) graph = applyPasses(graph, passes);
     if (kv) graph = (program === 'decoder' ? packCache : quantizeCache)(graph, this.spec, kv);
     if (program === 'decoder') graph = await bindWeights(graph, this.#shared.reader);
     const session = await createSessionWith(this.#runtime, graph, this.#options);

@@ -7,7 +7,7 @@ import type { Graph } from './ir.ts';
 import { type LoadedRuntime, type RuntimeOptions, sessionOptions } from './onnx-runtime.ts';
 import type { GraphSession, GraphTensor } from './types.ts';
 
-const tensorTypes = { f32: 'float32', f16: 'float16', i64: 'int64', u8: 'uint8', bool: 'bool' } as const;
+const tensorTypes = { f32: 'float32', f16: 'float16', i64: 'int64', i32: 'int32', u8: 'uint8', bool: 'bool' } as const;
 
 /**
  * Compiles `graph`. Constants are copied by the runtime, inputs are read in place (native) on each run.
@@ -70,6 +70,7 @@ class OnnxSession implements GraphSession {
 function graphTensor(name: string, { type, dims, data }: Tensor): GraphTensor {
   if (type === 'float32') return { type: 'f32', dims, data: data as Float32Array };
   if (type === 'int64') return { type: 'i64', dims, data: data as BigInt64Array };
+  if (type === 'int32') return { type: 'i32', dims, data: data as Int32Array };
   if (type === 'bool') return { type: 'bool', dims, data: data as Uint8Array };
   throw new ModelError({ what: 'an output of the graph has an unexpected type', where: name, value: type });
 }

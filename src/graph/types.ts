@@ -17,10 +17,10 @@ export interface GraphSession {
   close(): Promise<void>;
 }
 export interface GraphTensor {
-  type: 'f32' | 'f16' | 'i64' | 'u8' | 'bool';
+  type: 'f32' | 'f16' | 'i64' | 'i32' | 'u8' | 'bool';
   dims: readonly number[];
   /** f16: bit patterns. */
-  data: Float32Array | BigInt64Array | Uint8Array | Uint16Array;
+  data: Float32Array | BigInt64Array | Int32Array | Uint8Array | Uint16Array;
 }
 
 /** A causal language model that computes; made by `loadLanguageModel(spec, weights, options)`. */

@@ -66,16 +66,21 @@ export function prefillWork(size: DecoderSize, precision: Precision, { tokens, b
 }
 
 /** Bytes of all weights, those of the embedding too. */
-export function storedBytes({ spec, parameters }: DecoderSize, { storage }: Precision): number {
+export function storedBytes({ spec, parameters }: DecoderSize, precision: Precision): number {
+  const { storage, roles } = precision;
   return spec
-    ? modelWeightBytes(spec, { ...storage, keptBits: Math.max(16, storage.bits) }).bytes
+    ? modelWeightBytes(spec, { ...storage, ...(roles && { roles }), keptBits: keptBits(precision) }).bytes
     : weightBytes(parameters, storage).bytes;
+}
+
+function keptBits({ storage, keptBits = Math.max(16, storage.bits) }: Precision): number {
+  return keptBits;
 }
 
 /** Without the embedding, of which a token reads one row. */
 function readBytes(size: DecoderSize, precision: Precision): number {
   const lookedUp = size.spec ? parameterCount(size.spec).lookedUp : 0;
-  return storedBytes(size, precision) - (lookedUp * Math.max(16, precision.storage.bits)) / 8;
+  return storedBytes(size, precision) - (lookedUp * keptBits(precision)) / 8;
 }
 
 function dequantizedOf({ multiplied, output }: DecoderSize, { storage, compute }: Precision): number {

@@ -32,6 +32,7 @@ export {
   tokenEnergy,
 } from './energy.ts';
 export type { ByOperation, EnergyTable, Operand } from './energy-table.ts';
+export { apart, type Expectation, type Reason, reasonsOf, type StepFacts, withOverhead } from './expectation.ts';
 export { adapterParameters, type FinetuneBytes, type FinetuneKind, type FinetuneOptions, finetuneBytes } from './finetune.ts';
 export { type KvGeometry, type KvStorage, kvBytesPerToken, kvCacheBytes, kvGeometry, kvGrowth } from './kv-cache.ts';
 export * from './mac/index.ts';

@@ -1,5 +1,6 @@
 /** In which arithmetic a matrix product with quantized weights runs. */
 import { RecipeError } from '../errors.ts';
+import type { Role } from '../model/index.ts';
 import type { WeightStorage } from './storage.ts';
 
 /** Types that machines state rates for; fp16 stands for bf16 too. */
@@ -11,6 +12,10 @@ export interface Precision {
   storage: WeightStorage;
   activationBits: number;
   compute: ComputeType;
+  /** Roles whose matrices are stored so (the linears of layers). */
+  roles?: readonly Role[];
+  /** Bits of everything else (as the storage, at least 16). */
+  keptBits?: number;
 }
 
 /** What is compared where nobody says what. Scales are 16 bits: one for 4096 weights of 8 bits (about a row), one with a zero for 128 of 4. */

@@ -1,3 +1,4 @@
+export * from './bench/index.ts';
 export * from './calibration/index.ts';
 export { convertRecipe } from './convert.ts';
 export { importanceFrom } from './importance.ts';

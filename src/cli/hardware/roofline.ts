@@ -1,4 +1,5 @@
 /** `fewbits hardware roofline`: what a machine allows at best. */
+import { cpus, totalmem } from 'node:os';
 import { Command, Option } from 'commander';
 import { RecipeError } from '../../errors.ts';
 import {
@@ -12,8 +13,9 @@ import {
   resnetConvolution,
   roofline,
 } from '../../hardware/index.ts';
-import { integer, number, size } from '../options.ts';
-import { printResult, table } from '../terminal.ts';
+import { probeMachine } from '../../run/index.ts';
+import { integer, number, size, threadsOf } from '../options.ts';
+import { interruptSignal, printResult, table } from '../terminal.ts';
 import {
   type CacheFlags,
   cacheOf,
@@ -44,7 +46,10 @@ export function rooflineCommand(): Command {
   return withHeads(withCache(withStorage(withSubject(new Command('roofline')))))
     .description('tokens a second that a machine allows at best, and what bounds them')
     .option('--activation-bits <b>', 'bits of inputs: 8 computes in INT8, 16 and 32 in floating point', integer(8, 32))
-    .option('--machine <name>', `${machines.map((machine) => machine.name).join(', ')} (${defaultMachine})`)
+    .option(
+      '--machine <name>',
+      `measured (this one, by a probe of some seconds), ${machines.map((machine) => machine.name).join(', ')} (${defaultMachine})`,
+    )
     .option('--bandwidth <size>', 'instead of --machine: bytes of memory a second, 50GB', size)
     .option('--rate <n>', 'instead of --machine: operations a second, 2e12', number(1))
     .addOption(new Option('--phase <name>', 'which phase is answered with').choices(['decode', 'prefill']).default('decode'))
@@ -52,7 +57,7 @@ export function rooflineCommand(): Command {
       const subject = await subjectOf(name, flags);
       const decoder = sizeOf(subject, flags);
       const chosen = chosenPrecision(flags);
-      const machine = machineOf(flags, chosen);
+      const machine = await machineOf(flags, chosen);
       const { batch } = flags;
       const tokens = flags.tokens ?? 512;
       const at = (precision: Precision, phase: DecoderPhase) => ({
@@ -112,10 +117,18 @@ function computes({ rates }: Machine, compute: Precision['compute']): boolean {
 }
 
 /** A machine of the table, or one that two numbers describe. */
-function machineOf({ machine, bandwidth, rate }: RooflineFlags, { compute }: Precision): Machine {
-  if (bandwidth === undefined && rate === undefined) return machineNamed(machine ?? defaultMachine);
+async function machineOf(flags: RooflineFlags, { compute }: Precision): Promise<Machine> {
+  const { machine, bandwidth, rate } = flags;
+  if (bandwidth === undefined && rate === undefined)
+    return machine === 'measured' ? measuredMachine(flags) : machineNamed(machine ?? defaultMachine);
   if (bandwidth === undefined || rate === undefined || machine !== undefined)
     throw new RecipeError({ what: 'a machine is a name, or a bandwidth and a rate', where: '--machine, --bandwidth, --rate' });
   const rates = { fp32: rate, [compute]: rate };
   return { name: 'given', title: 'the machine of the options', kind: 'cpu', rates, bandwidth, source: 'options', date: '' };
+}
+
+async function measuredMachine(flags: RooflineFlags): Promise<Machine> {
+  const title = cpus()[0]?.model.trim() || 'this machine';
+  const { machine } = await probeMachine({ threads: threadsOf(flags), title, memory: totalmem(), signal: interruptSignal() });
+  return machine;
 }
