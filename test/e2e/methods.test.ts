@@ -177,9 +177,9 @@ describe('contradictions are refused in one line', () => {
     ],
     ['a cache in GGUF', ['--type', 'q4_0', '--kv-bits', '4'], /does not say how keys and values are stored/],
     [
-      'statistics of the model before a rewrite',
+      'statistics that do not tell what a rewrite looks at',
       ['--method', 'awq', '--stats', golden('gguf/tinystories-3.7m.imatrix.gguf')],
-      /changes the inputs that these statistics speak of/,
+      /hold no absmean of any input: an importance matrix has mean squares only/,
     ],
   ])('%s', async (_, options, message) => {
     expect(await refuse(['quantize', 'default', '-o', at('no'), ...options])).toMatch(message);

@@ -32,7 +32,8 @@ const int3 = {
 const recipe = (range: Exclude<RangeName, 'absmax'> = 'cross-entropy', rest: Partial<RecipeInput> = {}): RecipeInput => ({
   version: 1,
   container: 'fewbits',
-  scheme: { ...int3, range },
+  // Formulas have no base; searches take that of the others here.
+  scheme: { ...int3, range, ...(range.startsWith('absmax') && { rangeOptions: {} }) },
   ...rest,
 });
 /** One matrix of the first layer: a search of a moment. */
