@@ -37,7 +37,7 @@ describe('a model that this machine cannot hold twice', () => {
 });
 
 test('the printed command is one that a shell understands, with the texts that were measured', () => {
-  const command = commandOf("my models/it's.gguf", { text: 'a b.txt' }, 'gguf', { label: 'best', plan: { bytes: 123 } });
+  const command = commandOf("my models/it's.gguf", { text: 'a b.txt' }, 'gguf', { label: 'best', budget: 123 });
   const words = execFileSync('sh', ['-c', `printf '%s\\n' ${command}`], { encoding: 'utf8' })
     .trim()
     .split('\n');
@@ -45,6 +45,6 @@ test('the printed command is one that a shell understands, with the texts that w
     ...['fewbits', 'quantize', "my models/it's.gguf", '-o', "it's-best.gguf", '--to', 'gguf', '--fit', '123'],
     ...['--text', 'a b.txt'],
   ]);
-  const known = commandOf('default', { sensitivities: 's.json' }, 'fewbits', { label: 'smallest', plan: { bytes: 5 } });
+  const known = commandOf('default', { sensitivities: 's.json' }, 'fewbits', { label: 'smallest', budget: 5 });
   expect(known).toBe('fewbits quantize default -o default-smallest --to fewbits --fit 5 --sensitivities s.json');
 });

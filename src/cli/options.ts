@@ -268,8 +268,8 @@ function readJson(path: string): unknown {
   const text = readText(path);
   try {
     return JSON.parse(text);
-  } catch {
-    throw new RecipeError({ what: 'not JSON', where: path });
+  } catch (error) {
+    throw new RecipeError({ what: `not JSON: ${(error as Error).message}`, where: path });
   }
 }
 

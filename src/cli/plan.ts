@@ -184,15 +184,23 @@ function roundingText({ layout, calibration, statistics }: Plan, flags: PlanFlag
   ];
 }
 
-function calibrationLines({ calibration, nodes, model }: Plan): string {
+function calibrationLines({ calibration, nodes, model, gathered, recipe }: Plan): string {
   const { order, samples, context, tokens, layers, correct } = calibration!;
   const count = (kind: string) => nodes.filter((node) => node.kind === kind).length;
   const corrected = correct && order !== 'parallel' ? ', weights make up for what quantized layers before them changed' : '';
   const searched = nodes.flatMap((node) => (node.kind === 'ranges' ? node.tensors : [])).length;
   const trials = model.spec ? searchedSamples(model.spec, calibration!) : 0;
+  const before = recipe.transforms?.map(({ kind }) => kind).join(', ');
   return [
     `calibration: ${order}, ${samples} windows of ${context} tokens (${tokens}) through ${layers} layers${corrected}`,
     `steps: ${count('capture')} passes collect inputs of linears, ${count('solve')} inputs are solved for, ${count('write')} tensors are written, activations pass ${count('propagate')} layers`,
+    ...(before
+      ? [
+          gathered
+            ? `before them one walk collects what ${before} and the rounding look at, and a rewritten model is written`
+            : `before them ${before} ${recipe.transforms!.length > 1 ? 'walk' : 'walks'} through the model where inputs are looked at, and a rewritten model is written`,
+        ]
+      : []),
     ...(searched
       ? [`ranges: of ${searched} tensors by the loss of the model on ${trials} windows, one tensor after another`]
       : []),

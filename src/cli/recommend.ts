@@ -80,13 +80,13 @@ export function commandOf(
   name: string,
   { text, sensitivities }: Pick<RecommendFlags, 'text' | 'sensitivities'>,
   container: ContainerName,
-  { label, plan }: { label: string; plan: { bytes: number } },
+  { label, budget }: { label: string; budget: number },
 ): string {
   const stem = basename(name.replace(/[\\/]+$/, '')).replace(/\.(gguf|safetensors)$/i, '');
   const extension = containers[container].output === 'file' ? containers[container].extensions[0] : '';
   const known = Object.entries({ '--sensitivities': sensitivities, '--text': text });
   return [
-    ...['fewbits', 'quantize', name, '-o', `${stem}-${label}${extension}`, '--to', container, '--fit', `${plan.bytes}`],
+    ...['fewbits', 'quantize', name, '-o', `${stem}-${label}${extension}`, '--to', container, '--fit', `${budget}`],
     ...known.flatMap(([option, value]) => (value === undefined ? [] : [option, value])),
   ]
     .map(shellWord)

@@ -133,6 +133,9 @@ function check(
   if (stride !== undefined && protocol !== 'strided') {
     throw new RecipeError({ what: `the protocol ${protocol} has no stride`, value: stride, next: 'use the protocol strided' });
   }
+  if (stride !== undefined && stride > context) {
+    throw new RecipeError({ what: 'a stride beyond the context leaves tokens out', value: stride, limit: context });
+  }
   for (const [name, value] of Object.entries({ stride, batch, logitBytes })) {
     if (value !== undefined && (!Number.isInteger(value) || value < 1)) {
       throw new RecipeError({ what: `the ${name} is a whole number of at least 1`, value });

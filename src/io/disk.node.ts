@@ -59,10 +59,22 @@ export function splitPath(path: string): { folder: string; name: string } {
   return { folder: dirname(resolve(path)), name: basename(path) };
 }
 
+/** Folder by folder: where a file system makes no folder (/proc), Node's own recursive way does not come back. */
+function makeFolder(path: string): void {
+  if (fs.existsSync(path)) return;
+  makeFolder(dirname(path));
+  try {
+    fs.mkdirSync(path);
+  } catch (error) {
+    // Somebody else was faster.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}
+
 /** A folder on disk as a store. The folder is made when the first file is. */
 export function diskStore(folder: string): Store {
   const at = (name: string) => join(folder, ...segmentsOf(name));
-  const makeRoom = (path: string) => guarded(path, 'create', () => fs.mkdirSync(dirname(path), { recursive: true }));
+  const makeRoom = (path: string) => guarded(path, 'create', () => makeFolder(dirname(path)));
   return {
     name: folder,
     async list(inside) {

@@ -5,6 +5,7 @@
 import type { JsonObject } from '../checkpoint/types.ts';
 import { RecipeError } from '../errors.ts';
 import { fingerprint, identity, sameSource, sha256 } from '../format/fingerprint.ts';
+import { fileTypeNamed, fileTypes } from '../format/gguf/types.ts';
 import { containers } from '../format/registry.ts';
 import type { Container, ContainerName, Layout, Model, PlacedTensor, WeightTensor } from '../format/types.ts';
 import { kvCacheBytes, kvGeometry } from '../hardware/index.ts';
@@ -14,6 +15,7 @@ import { isWeightScheme, type Rounding, type Scheme, schemeLabel } from '../quan
 import { type StatisticKind, type StatisticsReader, statisticKinds } from '../quantize/statistics.ts';
 import type { KvScheme } from '../quantized/types.ts';
 import { storage, storageKind } from '../tensor/storage.ts';
+import { elements } from '../tensor/tensor.ts';
 import { VERSION } from '../version.ts';
 import { type Gathered, gatheredOnce, type Looks, looksOf } from './looks.ts';
 import { gatheredBytes, peakMemory, spillBytes } from './memory.ts';
@@ -219,6 +221,8 @@ export async function plan(model: Model, recipe: RecipeInput, options: PlanOptio
       ...(options.requantize ? [] : roundedTwice(schemes)),
       ...lostInputs(schemes),
       ...grown(model, layout),
+      ...untied(model, subject),
+      ...idle(parsed, quantized),
       ...layout.warnings,
     ],
     key: await sha256(JSON.stringify(parts)),
@@ -354,6 +358,25 @@ function conventionOf({ convention, feedbackConvention = convention }: Container
 
 function isQuantized(scheme: Scheme): boolean {
   return isWeightScheme(scheme) || (scheme.kind === 'storage' && storageKind(scheme.type) === 'block');
+}
+
+/** A rotation makes a head of its own out of a shared embedding: that is a size that nobody asked for. */
+function untied({ spec }: Model, rewritten: Model): string[] {
+  if (!spec?.tied || rewritten.spec?.tied !== false) return [];
+  const head = rewritten.tensors.find(({ role }) => role === 'output');
+  const size = head ? `: ${elements(head.shape)} values more` : '';
+  return [
+    `the head shares its weight with the embedding, and the transforms change them in different ways: it becomes a tensor of its own${size}`,
+  ];
+}
+
+/** A recipe that says what weights become, where none becomes that. */
+function idle({ scheme, fileType, rules }: Recipe, quantized: boolean): string[] {
+  const asked = [scheme, ...rules.map((rule) => rule.scheme)].some((one) => one !== undefined && isQuantized(one as Scheme));
+  const typed = fileType !== undefined && storageKind(fileTypes[fileTypeNamed(fileType)].base) === 'block';
+  return !quantized && (asked || typed)
+    ? ['nothing is quantized here: every tensor is kept, or is none that the recipe speaks of']
+    : [];
 }
 
 /** What of it is the recipe's. */

@@ -84,12 +84,10 @@ test('spqr: less loss in 3.82 bits than GPTQ with the same groups in 4.19', asyn
   const { scheme, ...rest } = recipeFromOptions({ method: 'spqr' }, 'bag', 'out.safetensors');
   expect(rest.rounding?.kind).toBe('gptq');
   const int3 = { ...int4, bits: 3, symmetric: false, range: 'minmax', granularity: { group: 16 } } as const;
+  // So many a row that 32 rows keep a whole number: the second half of the rows takes turns like the first.
+  const split = { sparse: { share: 164 / 64 / cols, by: 'sensitivity' } };
   const [ours, plain] = [
-    // So many a row that 32 rows keep a whole number: the second half of the rows takes turns like the first.
-    await made(
-      { scheme: { ...scheme!, split: { sparse: { share: 164 / 64 / cols, by: 'sensitivity' } } }, rounding },
-      'out.safetensors',
-    ),
+    await made({ scheme: { ...scheme, split } as NonNullable<RecipeInput['scheme']>, rounding }, 'out.safetensors'),
     await made({ scheme: int3, rounding }, 'out.safetensors'),
   ];
   // 164 values of 16 bits with their columns in 64 rows.

@@ -134,14 +134,17 @@ describe('recommend', () => {
       }[];
     }
     const { recipes } = await json<Recommended>(
-      ...['recommend', 'default', '--memory', '4MB', '--runtime', 'llama.cpp', '--text', calibration, '--evaluate', texts[0]!],
+      ...['recommend', 'default', '--memory', '4MB', '--runtime', 'llama.cpp', '--evaluate', texts[0]!],
+      ...['--sensitivities', sensitivities],
     );
     expect(recipes.map(({ label }) => label)).toEqual(['best', 'balanced', 'smallest']);
     const [best, balanced, smallest] = recipes;
     for (const one of recipes) {
       expect(one.evidence).toBe('measured');
       expect(one.memory.total).toBeLessThanOrEqual(4e6);
-      expect(one.command).toContain(`--to gguf --fit ${one.bytes}`);
+      const [, budget] = /^fewbits quantize default -o \S+ --to gguf --fit (\d+) --sensitivities \S+$/.exec(one.command)!;
+      const again = ['--to', 'gguf', '--fit', budget!, '--sensitivities', sensitivities];
+      expect((await json<{ bytes: number }>('plan', 'default', ...again)).bytes).toBe(one.bytes);
     }
     expect(best!.bytes).toBeGreaterThan(balanced!.bytes);
     expect(balanced!.bytes).toBeGreaterThan(smallest!.bytes);

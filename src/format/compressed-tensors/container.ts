@@ -29,6 +29,9 @@ const says: Capabilities = {
   },
 };
 
+/** Groups that vLLM's kernels of few bits know; 0: rows. */
+const kernelGroups: readonly number[] = [0, 32, 64, 128];
+
 export const compressedTensors: Container = {
   name: 'compressed-tensors',
   output: 'folder',
@@ -67,8 +70,10 @@ export const compressedTensors: Container = {
   },
   pack: packTile,
   runtimes: ({ tensors }) => {
-    const asymmetric8 = tensors.some(({ tile }) => tile?.zero && gridBits(tile) === 8);
-    return [...(asymmetric8 ? [] : ['vLLM']), 'transformers (with compressed-tensors)', 'fewbits'];
+    const forms = tensors.flatMap(({ tile }) => (tile ? [tile] : []));
+    const asymmetric8 = forms.some((tile) => tile.zero && gridBits(tile) === 8);
+    const known = forms.every(({ scale }) => kernelGroups.includes(scale.group));
+    return [...(asymmetric8 || !known ? [] : ['vLLM']), 'transformers (with compressed-tensors)', 'fewbits'];
   },
 };
 

@@ -91,7 +91,8 @@ function misshapen(bits: number, [rows = 0, cols = 0]: readonly number[]): strin
 function holds(form: TileForm, shape: readonly number[]): TileForm | string {
   const { grid, scale, zero } = form;
   if (grid.kind !== 'integer') return 'its codes are integers';
-  if (scale.stored !== 'f16') return `its scales are f16, not ${JSON.stringify(scale.stored)}`;
+  if (scale.stored !== 'f16')
+    return `its scales are f16, not ${typeof scale.stored === 'string' ? scale.stored : `integers of ${scale.stored.bits} bits under a float`}`;
   if (scale.wholeTensor) return 'its scales are shared by groups or rows';
   if (!zero && !grid.signed) return 'its zero points are integers';
   if (zero && zero.kind !== 'integer') return 'its zero points are integers';

@@ -25,7 +25,12 @@ export interface RecommendOptions extends SensitivityOptions {
   sensitivities?(base: Recipe): Promise<Sensitivities>;
 }
 
-export interface Recommendation extends Fitted {
+/** What a budget makes, and that budget: the same one makes it again. */
+interface Budgeted extends Fitted {
+  budget: number;
+}
+
+export interface Recommendation extends Budgeted {
   label: 'best' | 'balanced' | 'smallest';
   /** Weights and cache in the memory of the runtime. */
   memory: { weights: number; kvCache: number; total: number };
@@ -62,9 +67,13 @@ export async function recommend(model: Model, options: RecommendOptions): Promis
   const prices = await priceList(model, base, sensitivities, { context: options.context });
   const best = await fitTo(prices, { bytes: runtime.weights === 'f32' ? Number.MAX_SAFE_INTEGER : room });
   const { smallest, balanced, warnings } = await smaller(prices, best, options.maxKl ?? ACCEPTABLE_KL);
-  const found: Record<Recommendation['label'], Fitted> = { best, balanced, smallest };
+  const found: Record<Recommendation['label'], Budgeted> = {
+    best: await budgeted(prices, best),
+    balanced: await budgeted(prices, balanced),
+    smallest: await budgeted(prices, smallest),
+  };
   const measured = await evidenceFor(model, prices, found, options);
-  const three = Object.entries(found) as [Recommendation['label'], Fitted][];
+  const three = Object.entries(found) as [Recommendation['label'], Budgeted][];
   return {
     runtime,
     recipes: three.map(([label, fitted]) => {
@@ -74,6 +83,20 @@ export async function recommend(model: Model, options: RecommendOptions): Promis
     }),
     warnings: [...(runtime.note === undefined ? [] : [runtime.note]), ...warnings, ...sensitivityWarnings(sensitivities)],
   };
+}
+
+/** Room for the parts of a file that no tensor fills, and whose size follows from the choice. */
+const MARGINS = [1, 1.002, 1.01];
+
+/** What a budget of so many bytes chooses instead: it can be asked for again. Its loss is the least of that size. */
+async function budgeted(prices: PriceList, one: Fitted): Promise<Budgeted> {
+  let found: Budgeted | undefined;
+  for (const margin of MARGINS) {
+    const budget = Math.ceil(margin * one.plan.bytes);
+    found = { ...(await fitTo(prices, { bytes: budget })), budget };
+    if (found.loss <= 1.02 * one.loss) break;
+  }
+  return found!;
 }
 
 async function smaller(
@@ -106,7 +129,7 @@ const ROUNDS = 3;
 async function evidenceFor(
   model: Model,
   prices: PriceList,
-  found: Record<Recommendation['label'], Fitted>,
+  found: Record<Recommendation['label'], Budgeted>,
   { evidence, threads, signal, onProgress, maxKl = ACCEPTABLE_KL }: RecommendOptions,
 ): Promise<Record<Recommendation['label'], Divergence> | undefined> {
   if (!evidence) return undefined;
@@ -126,8 +149,8 @@ async function evidenceFor(
     for (let round = 0; round < ROUNDS && smallest.kl > maxKl && found.smallest.loss > found.balanced.loss; round++) {
       const closer = await fitLoss(prices, found.smallest.loss * (maxKl / smallest.kl) * SAFETY);
       if (!closer || closer.loss < found.balanced.loss) break;
-      found.smallest = closer;
-      [smallest] = (await measure([closer])) as [Divergence];
+      found.smallest = await budgeted(prices, closer);
+      [smallest] = (await measure([found.smallest])) as [Divergence];
     }
     return { best: best!, balanced: balanced!, smallest };
   } finally {
