@@ -72,7 +72,7 @@ export async function benchMethods({ model, threads, context }: MethodsOptions):
         progress(`${entry.name} ${entry.bits}: ${fixed(run.seconds, 1)} s`);
         made.push({ ...entry, output, run });
       } catch (error) {
-        const why = (error as Error).message.split('\n').at(-1)!;
+        const why = (error as Error).message.split('fewbits: ').at(-1)!;
         progress(`${entry.name} ${entry.bits}: ${why}`);
         left.push({ name: entry.name, bits: entry.bits, why });
       }
