@@ -51,17 +51,12 @@ function makeOutliers(): void {
   writeFileSync(join(outliers, 'model.safetensors'), file);
 }
 
-/** Rows of peers.json, on the same text. */
+/** Rows of peers.json, one of each method, on the same text: `npm run bench -- methods` measures the others. */
 const peered: readonly Entry[] = [
-  { name: 'nf4', options: ['--method', 'nf4'] },
   { name: 'nf4-double', options: ['--method', 'nf4', '--double-quant'] },
-  { name: 'fp4', options: ['--method', 'fp4'] },
-  { name: 'hqq-8-64', options: ['--method', 'hqq', '--bits', '8'] },
   { name: 'hqq-4-64', options: ['--method', 'hqq', '--bits', '4'] },
-  { name: 'hqq-3-64', options: ['--method', 'hqq', '--bits', '3'] },
   { name: 'int8', options: ['--method', 'llm-int8'] },
   { name: 'awq-4-64-asym', options: ['--method', 'awq', '--group', '64'] },
-  { name: 'awq-4-64-sym', options: ['--method', 'awq', '--group', '64', '--symmetric'] },
   { name: 'awq-3-64-asym', options: ['--method', 'awq', '--group', '64', '--bits', '3'] },
   { name: 'sqw8a8', options: ['--method', 'smoothquant'] },
 ];
