@@ -32,12 +32,12 @@ const moment = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 const moments = (count: number, limit: number) => [...noise(count, 7)].map((x) => ((x + 1) / 2) * limit);
 
 const cases = [
-  { title: 'a GGUF file', kind: 'file', out: 'model.gguf', kills: 12, options: ['--type', 'q2_k'] },
+  { title: 'a GGUF file', kind: 'file', out: 'model.gguf', kills: 20, options: ['--type', 'q2_k'] },
   {
     title: 'a folder of shards',
     kind: 'folder',
     out: 'quantized',
-    kills: 6,
+    kills: 10,
     options: ['--bits', '4', '--group', '64', '--max-shard-size', '6MB', '--to', 'fewbits'],
   },
 ];
